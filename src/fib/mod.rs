@@ -1,0 +1,3 @@
+//! Forwarding information base.
+mod prefix;
+pub use prefix::Prefix;

@@ -1,0 +1,4 @@
+//! Xcast.
+#![deny(unsafe_code)]
+pub mod fib;
+pub mod rib;

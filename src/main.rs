@@ -1,0 +1,2 @@
+//! The `xcast` command.
+fn main() {}

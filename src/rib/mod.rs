@@ -1,0 +1,3 @@
+//! Routing information base.
+mod change;
+pub use change::*;
