@@ -1,0 +1,75 @@
+//! What network tests share: namespaces of their own that vanish with them.
+
+use std::process::Command;
+
+const INSIDE: &str = "XCAST_TEST_INSIDE";
+
+/// Runs `body` in network, mount and process namespaces of its own (and, without root, a user
+/// namespace), by running this very test again under `unshare`. `/run` is private there, so
+/// `ip netns add` works and clashes with nobody. Whatever is left when the test ends or crashes
+/// is removed by the kernel: the process namespace takes its processes along, they the namespaces.
+///
+/// Where the kernel refuses namespaces the test says so and does nothing. On a machine that must
+/// not skip (`CI` is set) a refusal fails the test.
+pub fn in_namespaces(test: &str, body: impl FnOnce()) {
+    if std::env::var(INSIDE).as_deref() == Ok(test) {
+        private_run();
+        body();
+        return;
+    }
+    if let Err(why) = namespaces_allowed() {
+        assert!(std::env::var_os("CI").is_none(), "{test}: no namespaces: {why}");
+        eprintln!("SKIPPED {test}: no network namespaces here: {why}");
+        return;
+    }
+    let status = unshare()
+        .arg(std::env::current_exe().expect("this test has a path"))
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(INSIDE, test)
+        .status()
+        .expect("unshare was just there");
+    assert!(status.success(), "{test} failed in its namespaces, see above");
+}
+
+/// Runs a command to its end and returns what it printed; panics with everything it said if it
+/// fails.
+pub fn run(command: &str) -> String {
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let output = Command::new(words[0])
+        .args(&words[1..])
+        .output()
+        .unwrap_or_else(|error| panic!("{command}: {error}"));
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command}: {}\n{out}{err}", output.status);
+    out
+}
+
+fn unshare() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child"]);
+    if !is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.arg("--");
+    command
+}
+
+fn is_root() -> bool {
+    run("id -u").trim() == "0"
+}
+
+fn namespaces_allowed() -> Result<(), String> {
+    let output = unshare().arg("true").output().map_err(|e| format!("unshare: {e}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    }
+}
+
+fn private_run() {
+    run("mount --make-rprivate /");
+    run("mount -t tmpfs tmpfs /run");
+    run("mkdir /run/netns");
+    run("ip link set lo up");
+}
