@@ -1,0 +1,63 @@
+//! Adjacencies: neighbors on a link, with what it takes to forward to them.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::PortId;
+use crate::wire::ethernet;
+
+/// The index of an [`Adjacency`] in its [`Fib`](super::Fib).
+pub type AdjacencyId = u32;
+
+/// A neighbor that packets may be sent to.
+#[derive(Debug)]
+pub struct Adjacency {
+    /// The port it is behind.
+    pub port: PortId,
+    /// Its IP address on that link.
+    pub address: IpAddr,
+    /// What goes in front of the IP packet; `None` while its link-layer address is unknown.
+    pub rewrite: Option<Rewrite>,
+    /// Whether it handles Xcast packets.
+    pub capability: Capability,
+    /// Set by the packet path when it is sent to, taken by the control plane, which keeps
+    /// neighbors in use confirmed. The one mutable word of a published Fib.
+    used: AtomicBool,
+}
+
+impl Adjacency {
+    /// An adjacency that has not been used yet.
+    pub fn new(
+        port: PortId,
+        address: IpAddr,
+        rewrite: Option<Rewrite>,
+        capability: Capability,
+    ) -> Adjacency {
+        Adjacency { port, address, rewrite, capability, used: AtomicBool::new(false) }
+    }
+
+    /// Notes that it is being sent to. Writes only once, so that workers share the cache line.
+    #[inline]
+    pub(crate) fn mark_used(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was sent to since the last call.
+    pub fn take_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// Whether a neighbor handles Xcast packets, or must get unicast ones (RFC 5058 section 11.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// It is an Xcast router.
+    Capable,
+    /// It is not.
+    Incapable,
+}
+
+/// The ready link-layer header in front of a packet to one neighbor.
+pub type Rewrite = [u8; ethernet::HEADER_LEN];

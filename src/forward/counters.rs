@@ -1,0 +1,126 @@
+//! What the packet path counts.
+
+use super::output::{Form, Replica, Target};
+use super::reason::DropReason;
+use crate::fib::PortId;
+
+/// The counters of one worker. Plain numbers: each worker owns its own, and lends a copy when
+/// it is asked.
+///
+/// At any moment between two packets
+/// `destinations_received = destinations_forwarded + destinations_delivered +
+/// destinations_dropped() + destinations_pending`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets that reached the packet path.
+    pub packets_received: u64,
+    /// Packets of which at least one replica was sent, held or delivered.
+    pub packets_forwarded: u64,
+    /// Packets of which nothing left.
+    pub packets_dropped: u64,
+    /// Replicas handed to a link.
+    pub replicas_sent: u64,
+    /// Replicas that became unicast because one destination was left (X2U).
+    pub unicast_conversions: u64,
+    /// Replicas that became unicast because the next hop does not speak Xcast.
+    pub premature_unicast_conversions: u64,
+    /// Live destinations of all packets whose list could be trusted.
+    pub destinations_received: u64,
+    /// Destinations served by replicas that were sent.
+    pub destinations_forwarded: u64,
+    /// Destinations that are addresses of this node.
+    pub destinations_delivered: u64,
+    /// Destinations whose replicas wait for a neighbor.
+    pub destinations_pending: u64,
+    /// Octets of IP packets received.
+    pub bytes_received: u64,
+    /// Octets of IP packets sent.
+    pub bytes_sent: u64,
+    /// By reason, at the index of [`DropReason`].
+    pub drops: [u64; DropReason::COUNT],
+    /// By port, at the index of [`PortId`].
+    pub ports: Vec<PortCounters>,
+}
+
+/// What one port has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortCounters {
+    /// Packets received.
+    pub packets_received: u64,
+    /// Octets of IP packets received.
+    pub bytes_received: u64,
+    /// Replicas sent in Xcast form.
+    pub replicas_sent_xcast: u64,
+    /// Replicas sent as unicast packets.
+    pub replicas_sent_unicast: u64,
+    /// Octets of IP packets sent.
+    pub bytes_sent: u64,
+}
+
+impl Counters {
+    /// How many destinations were dropped, for all reasons that count destinations.
+    pub fn destinations_dropped(&self) -> u64 {
+        let each = DropReason::ALL.iter().zip(self.drops);
+        each.filter(|(reason, _)| !reason.counts_packets()).map(|(_, count)| count).sum()
+    }
+
+    /// Counts `count` packets or destinations (as the reason has it) under `reason`.
+    #[inline]
+    pub fn drop(&mut self, reason: DropReason, count: u32) {
+        self.drops[reason as usize] += u64::from(count);
+    }
+
+    pub(super) fn received(&mut self, port: Option<PortId>, bytes: usize) {
+        self.packets_received += 1;
+        self.bytes_received += bytes as u64;
+        if let Some(port) = port.and_then(|port| self.ports.get_mut(usize::from(port))) {
+            port.packets_received += 1;
+            port.bytes_received += bytes as u64;
+        }
+    }
+
+    /// A replica was handed to its link, or delivered to this node.
+    #[inline]
+    pub fn sent(&mut self, replica: &Replica) {
+        let destinations = u64::from(replica.destinations);
+        let port = match replica.target {
+            Target::Host => {
+                self.destinations_delivered += destinations;
+                return;
+            }
+            Target::Port(port) | Target::Neighbor { port, .. } => port,
+        };
+        let bytes = replica.ip_len() as u64;
+        self.destinations_forwarded += destinations;
+        self.replicas_sent += 1;
+        self.bytes_sent += bytes;
+        match replica.form {
+            Form::Xcast => {}
+            Form::Unicast => self.unicast_conversions += 1,
+            Form::PrematureUnicast => self.premature_unicast_conversions += 1,
+        }
+        if let Some(port) = self.ports.get_mut(usize::from(port)) {
+            port.bytes_sent += bytes;
+            match replica.form {
+                Form::Xcast => port.replicas_sent_xcast += 1,
+                _ => port.replicas_sent_unicast += 1,
+            }
+        }
+    }
+
+    /// A replica was neither sent nor delivered.
+    pub fn failed(&mut self, replica: &Replica, reason: DropReason) {
+        self.drop(reason, u32::from(replica.destinations));
+    }
+
+    /// A replica began to wait for its neighbor.
+    pub fn held(&mut self, replica: &Replica) {
+        self.destinations_pending += u64::from(replica.destinations);
+    }
+
+    /// A replica's waiting is over; [`sent`](Counters::sent) or [`failed`](Counters::failed)
+    /// follows.
+    pub fn released(&mut self, replica: &Replica) {
+        self.destinations_pending -= u64::from(replica.destinations);
+    }
+}

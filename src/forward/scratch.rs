@@ -1,0 +1,100 @@
+//! Room to work in, reused from packet to packet.
+
+use super::output::{Form, Target};
+use crate::fib::{AdjacencyId, EntryId, Fib};
+use crate::wire::xcast4::DESTINATIONS_MAX;
+
+/// The live destinations of a packet that share an adjacency.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    pub(super) adjacency: AdjacencyId,
+    /// Those that are the neighbor itself.
+    pub(super) direct: u128,
+    /// Those behind it.
+    pub(super) behind: u128,
+}
+
+/// A replica that is to be made.
+#[derive(Clone, Copy)]
+pub(super) struct Plan {
+    pub(super) target: Target,
+    /// The adjacency whose rewrite it gets; `None` where that is not known yet or not needed.
+    pub(super) adjacency: Option<AdjacencyId>,
+    pub(super) form: Form,
+    pub(super) live: u128,
+}
+
+pub(super) struct Scratch {
+    /// The list indices and addresses of the live destinations, and what they led to.
+    pub(super) indices: [u8; DESTINATIONS_MAX],
+    pub(super) addresses: [u32; DESTINATIONS_MAX],
+    pub(super) entries: [EntryId; DESTINATIONS_MAX],
+    pub(super) parts: List<Part>,
+    pub(super) plans: List<Plan>,
+    /// By adjacency: the packet it was last a part of, and which.
+    part_of: Vec<(u64, u8)>,
+    packet: u64,
+}
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        let part = Part { adjacency: 0, direct: 0, behind: 0 };
+        let plan = Plan { target: Target::Host, adjacency: None, form: Form::Xcast, live: 0 };
+        Scratch {
+            indices: [0; DESTINATIONS_MAX],
+            addresses: [0; DESTINATIONS_MAX],
+            entries: [0; DESTINATIONS_MAX],
+            parts: List { items: [part; DESTINATIONS_MAX], len: 0 },
+            plans: List { items: [plan; DESTINATIONS_MAX], len: 0 },
+            part_of: Vec::new(),
+            packet: 0,
+        }
+    }
+}
+
+impl Scratch {
+    pub(super) fn prepare(&mut self, fib: &Fib) {
+        self.part_of.clear();
+        self.part_of.resize(fib.adjacencies().len(), (0, 0));
+        self.packet = 0;
+    }
+
+    pub(super) fn begin_packet(&mut self) {
+        self.packet += 1;
+        self.parts.len = 0;
+        self.plans.len = 0;
+    }
+
+    /// The part of `adjacency` in the present packet.
+    #[inline]
+    pub(super) fn part(&mut self, adjacency: AdjacencyId) -> &mut Part {
+        let known = &mut self.part_of[adjacency as usize];
+        if known.0 != self.packet {
+            *known = (self.packet, self.parts.len as u8);
+            self.parts.push(Part { adjacency, direct: 0, behind: 0 });
+        }
+        &mut self.parts.items[usize::from(known.1)]
+    }
+}
+
+/// At most one item a destination, so it never overflows.
+pub(super) struct List<T> {
+    items: [T; DESTINATIONS_MAX],
+    len: usize,
+}
+
+impl<T: Copy> List<T> {
+    #[inline]
+    pub(super) fn push(&mut self, item: T) {
+        self.items[self.len] = item;
+        self.len += 1;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn at(&self, index: usize) -> T {
+        self.items[..self.len][index]
+    }
+}

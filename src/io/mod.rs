@@ -1,0 +1,61 @@
+//! Packet system calls, and all `unsafe` of the product.
+//!
+//! - [`packet`]: one bound `AF_PACKET` socket a port: a TPACKET_V2 ring to receive, `sendmmsg`
+//!   to send.
+//! - [`memory`] and [`pcap`]: the same two faces without a kernel, for tests and files.
+//! - [`datagram`]: UDP reception with TTL and DS byte, for `xcast recv`.
+//! - [`inject`]: packets into this node's own IP stack.
+//!
+//! The packet path sees a device through two traits: [`Receive`] lends received frames, and
+//! [`Transmit`] sends replicas that lie in two pieces. Both are used by static dispatch.
+
+#![allow(unsafe_code)]
+
+pub mod datagram;
+pub mod inject;
+pub mod memory;
+pub mod packet;
+pub mod pcap;
+
+mod filter;
+mod ring;
+mod system;
+
+/// A received frame.
+pub struct Frame<'a> {
+    /// The whole frame, link-layer header first.
+    pub bytes: &'a mut [u8],
+    /// Sent to the group's link-layer address, not to this port's own.
+    pub to_group: bool,
+}
+
+/// The receiving face of a device.
+pub trait Receive {
+    /// Takes up to `limit` frames that have arrived, without waiting; returns how many. They are
+    /// this side's until [`release`](Receive::release), which must come before the next take.
+    fn take(&mut self, limit: usize) -> usize;
+
+    /// Frame `index` of those taken, to be read and written.
+    fn frame(&mut self, index: usize) -> Frame<'_>;
+
+    /// The bytes of frame `index` of those taken.
+    fn bytes(&self, index: usize) -> &[u8];
+
+    /// Gives the first `count` of the frames taken back; the others will be taken again.
+    fn release(&mut self, count: usize);
+}
+
+/// A frame to be sent: two pieces, one behind the other.
+pub type Pieces<'a> = (&'a [u8], &'a [u8]);
+
+/// The sending face of a device.
+pub trait Transmit {
+    /// Sends `count` frames in order; `pieces(i)` lends frame `i`. Reports each frame's fate,
+    /// in order, to `done`: whether the device took it.
+    fn transmit<'a>(
+        &mut self,
+        count: usize,
+        pieces: impl Fn(usize) -> Pieces<'a>,
+        done: impl FnMut(usize, bool),
+    );
+}

@@ -1,0 +1,195 @@
+//! A port's packet socket: one bound `AF_PACKET` socket, received from by a ring, sent to by
+//! `sendmmsg`.
+//!
+//! The socket is bound to every EtherType, as one that is bound to IPv4 alone would not see what
+//! the kernel-side drop takes away from the stack; the socket filter lets only Xcast through.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use super::ring::Ring;
+use super::system::{check, option, set_option, socklen};
+use super::{Frame, Pieces, Receive, Transmit, filter};
+use crate::wire::CodePoints;
+use crate::wire::ethernet;
+
+const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
+/// Frames handed to the kernel in one call.
+const SEND_BATCH: usize = 64;
+/// Octets that may wait in the socket's send queue.
+const SEND_BUFFER_LEN: libc::c_int = 4 << 20;
+
+/// Opens the two faces of an interface, by its index. `mtu` (octets of an IP packet) sizes the
+/// ring's slots.
+///
+/// # Errors
+/// What the kernel says; without `CAP_NET_RAW` it is `PermissionDenied`.
+pub fn open(
+    interface: u32,
+    mtu: u32,
+    code_points: &CodePoints,
+) -> io::Result<(PacketReceiver, PacketTransmitter)> {
+    let socket = Arc::new(socket()?);
+    let fd = socket.as_raw_fd();
+    // The socket is not bound to a protocol yet, so nothing arrives before all is set.
+    set_option(fd, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1)?;
+    attach_filter(fd, &mut filter::xcast(code_points))?;
+    let ring = Ring::new(fd, mtu as usize + ethernet::HEADER_LEN)?;
+    if set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &SEND_BUFFER_LEN).is_err() {
+        set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, &SEND_BUFFER_LEN)?;
+    }
+    bind(fd, interface)?;
+    let receiver = PacketReceiver { socket: Arc::clone(&socket), ring, overruns: 0 };
+    Ok((receiver, PacketTransmitter { socket, messages: Vec::new(), pieces: Vec::new() }))
+}
+
+/// The receiving face.
+pub struct PacketReceiver {
+    socket: Arc<OwnedFd>,
+    ring: Ring,
+    overruns: u64,
+}
+
+impl PacketReceiver {
+    /// How many frames were lost so far because the ring was full.
+    pub fn overruns(&mut self) -> u64 {
+        const PACKET_STATISTICS: libc::c_int = 6;
+        // [packets, drops]; reading sets them back to 0.
+        let counts = option(self.as_raw_fd(), libc::SOL_PACKET, PACKET_STATISTICS, [0u32; 2]);
+        self.overruns += counts.map_or(0, |[_, drops]| u64::from(drops));
+        self.overruns
+    }
+}
+
+impl AsRawFd for PacketReceiver {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl Receive for PacketReceiver {
+    fn take(&mut self, limit: usize) -> usize {
+        self.ring.take(limit)
+    }
+
+    fn frame(&mut self, index: usize) -> Frame<'_> {
+        let to_group = self.ring.is_to_group(index);
+        Frame { bytes: self.ring.bytes_mut(index), to_group }
+    }
+
+    fn bytes(&self, index: usize) -> &[u8] {
+        self.ring.bytes(index)
+    }
+
+    fn release(&mut self, count: usize) {
+        self.ring.release(count);
+    }
+}
+
+/// The sending face.
+pub struct PacketTransmitter {
+    socket: Arc<OwnedFd>,
+    // Room for one call, empty between calls.
+    messages: Vec<libc::mmsghdr>,
+    pieces: Vec<[libc::iovec; 2]>,
+}
+
+// SAFETY: the raw pointers in `messages` and `pieces` live only during a call of `transmit`.
+unsafe impl Send for PacketTransmitter {}
+
+impl Transmit for PacketTransmitter {
+    fn transmit<'a>(
+        &mut self,
+        count: usize,
+        pieces: impl Fn(usize) -> Pieces<'a>,
+        mut done: impl FnMut(usize, bool),
+    ) {
+        let mut next = 0;
+        let mut retried = false;
+        while next < count {
+            let end = count.min(next + SEND_BATCH);
+            self.pieces.extend((next..end).map(|index| {
+                let (head, tail) = pieces(index);
+                [iovec(head), iovec(tail)]
+            }));
+            self.messages.extend(self.pieces.iter_mut().map(message));
+            let sent = self.send();
+            self.messages.clear();
+            self.pieces.clear();
+            match sent {
+                Ok(sent) => {
+                    (next..next + sent).for_each(|index| done(index, true));
+                    next += sent;
+                    retried = false;
+                }
+                // The error may be an old one of the socket (the link was down for a while),
+                // which is reported once instead of sending.
+                Err(error) if !retried && error.raw_os_error() == Some(libc::ENETDOWN) => {
+                    retried = true;
+                }
+                Err(_) => {
+                    done(next, false);
+                    next += 1;
+                    retried = false;
+                }
+            }
+        }
+    }
+}
+
+impl PacketTransmitter {
+    /// Sends the messages; returns how many were taken, at least one.
+    fn send(&mut self) -> io::Result<usize> {
+        let count = self.messages.len() as libc::c_uint;
+        // SAFETY: each message points into `pieces`, and these to slices that outlive the call
+        // of `transmit`; the kernel reads the bytes and writes only `msg_len`.
+        let sent = check(unsafe {
+            libc::sendmmsg(
+                self.socket.as_raw_fd(),
+                self.messages.as_mut_ptr(),
+                count,
+                libc::MSG_DONTWAIT,
+            )
+        })?;
+        Ok(sent as usize)
+    }
+}
+
+fn iovec(bytes: &[u8]) -> libc::iovec {
+    libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+}
+
+fn message(pieces: &mut [libc::iovec; 2]) -> libc::mmsghdr {
+    // SAFETY: a message header of null pointers and zeros is valid: it has no parts.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = pieces.as_mut_ptr();
+    header.msg_iovlen = pieces.len();
+    libc::mmsghdr { msg_hdr: header, msg_len: 0 }
+}
+
+fn socket() -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no pointers; the descriptor, if any, is new and belongs to nobody else.
+    unsafe { Ok(OwnedFd::from_raw_fd(check(libc::socket(libc::AF_PACKET, kind, 0))?)) }
+}
+
+fn attach_filter(fd: RawFd, program: &mut [libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+}
+
+fn bind(fd: RawFd, interface: u32) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+        sll_ifindex: interface as i32,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: `address` is a live address of the length passed with it.
+    check(unsafe { libc::bind(fd, (&raw const address).cast(), socklen::<libc::sockaddr_ll>()) })
+        .map(|_| ())
+}

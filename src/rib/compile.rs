@@ -1,0 +1,247 @@
+//! From what is wanted to what can forward now.
+//!
+//! The order is that of the [`FibBuilder`]: ports, adjacencies, then routes from the least to
+//! the most important:
+//!
+//! 1. routes of any table whose next hops are all down: they answer only where nothing else does;
+//! 2. the live routes of the kernel tables, the last one consulted first (WIRE R5), in each the
+//!    lowest metric that has a live next hop;
+//! 3. static routes;
+//! 4. host entries: resolved neighbors, broadcast addresses of attached links, own addresses.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::*;
+use crate::fib::{Capability, Entry, Fib, FibBuilder, Hop, Port};
+use crate::wire::ethernet;
+
+/// What a route comes to.
+enum Resolved {
+    Entry(Entry),
+    Via(Vec<Hop>),
+    Throw,
+}
+
+impl Rib {
+    /// Compiles the next Fib.
+    pub fn compile(&mut self) -> Fib {
+        self.generation += 1;
+        let ports = (0..self.ports.len()).map(|slot| self.port(slot)).collect();
+        let mut builder = FibBuilder::new(self.settings.code_points, ports);
+        let Settings { sources, destinations, allow_icmp_echo, .. } = &self.settings;
+        builder.limits(sources, destinations, *allow_icmp_echo);
+        self.add_neighbors(&mut builder);
+        let tables: Vec<Vec<(Prefix, Resolved)>> = self
+            .settings
+            .kernel_tables
+            .iter()
+            .rev()
+            .map(|table| self.kernel_table(*table, &mut builder))
+            .collect();
+        self.add_dead_routes(&mut builder);
+        for table in tables {
+            add_table(&mut builder, table);
+        }
+        let statics = self.static_table();
+        for (_, resolved) in &statics {
+            self.add_gateways(resolved, &mut builder);
+        }
+        add_table(&mut builder, statics);
+        builder.neighbors();
+        self.add_own_addresses(&mut builder);
+        builder.finish(self.generation)
+    }
+
+    fn port(&self, slot: usize) -> Option<Port> {
+        let link = self.links.get(&self.ports[slot]?)?;
+        let settings = self.settings.port(link)?;
+        Some(Port {
+            interface: link.index,
+            name: link.name.clone(),
+            mtu: link.mtu,
+            link_address: link.address?,
+            up: is_up(link),
+            reverse_path: settings.reverse_path,
+            accept_group_frames: settings.accept_group_frames,
+        })
+    }
+
+    fn add_neighbors(&self, builder: &mut FibBuilder) {
+        for ((interface, address), neighbor) in &self.neighbors {
+            if usable_address(neighbor).is_some() {
+                self.add_adjacency(*interface, *address, builder);
+            }
+        }
+    }
+
+    fn add_adjacency(&self, interface: InterfaceIndex, address: IpAddr, builder: &mut FibBuilder) {
+        let Some(port) = self.port_of(interface) else { return };
+        if builder.has_adjacency(port, address) {
+            return;
+        }
+        let own = self.links.get(&interface).and_then(|link| link.address).unwrap_or_default();
+        let neighbor = self.neighbors.get(&(interface, address)).and_then(usable_address);
+        let rewrite = neighbor.map(|a| ethernet::header(a, own, ethernet::TYPE_IPV4));
+        builder.adjacency(port, address, rewrite, self.capability(interface, address));
+    }
+
+    pub(super) fn capability(&self, interface: InterfaceIndex, address: IpAddr) -> Capability {
+        let by_port = || {
+            let settings = self.links.get(&interface).and_then(|link| self.settings.port(link));
+            settings.is_some_and(|settings| settings.neighbors_capable)
+        };
+        match self.settings.pins.get(&address).copied().unwrap_or_else(by_port) {
+            true => Capability::Capable,
+            false => Capability::Incapable,
+        }
+    }
+
+    /// The live IPv4 routes of a kernel table; its gateways become adjacencies.
+    fn kernel_table(&self, table: u32, builder: &mut FibBuilder) -> Vec<(Prefix, Resolved)> {
+        let mut routes: BTreeMap<(u8, Prefix), Resolved> = BTreeMap::new();
+        for ((_, prefix, _), action) in self.table_routes(table) {
+            let key = (prefix.length(), *prefix);
+            // Ordered by metric, so the first that can forward is the one.
+            if prefix.address().is_ipv4()
+                && !routes.contains_key(&key)
+                && let Some(resolved) = self.resolve(action)
+            {
+                self.add_gateways(&resolved, builder);
+                routes.insert(key, resolved);
+            }
+        }
+        routes.into_iter().map(|((_, prefix), resolved)| (prefix, resolved)).collect()
+    }
+
+    /// The used route of every prefix and metric of a table, by prefix and metric.
+    fn table_routes(&self, table: u32) -> impl Iterator<Item = (&RouteKey, &RouteAction)> {
+        let all = |length| Prefix::new(Ipv4Addr::UNSPECIFIED.into(), length);
+        let first = (table, all(0).expect("/0 is a length"), 0);
+        self.routes
+            .range(first..)
+            .take_while(move |(key, _)| key.0 == table)
+            .filter_map(|(key, actions)| Some((key, actions.first()?)))
+    }
+
+    /// What a route comes to now; `None` if none of its next hops can be used.
+    fn resolve(&self, action: &RouteAction) -> Option<Resolved> {
+        let hops = match action {
+            RouteAction::Drop => return Some(Resolved::Entry(Entry::Drop)),
+            RouteAction::Throw => return Some(Resolved::Throw),
+            RouteAction::Forward(hops) => hops,
+        };
+        let live: Vec<&NextHop> = hops.iter().filter(|hop| self.is_live(hop.interface)).collect();
+        let via: Vec<Hop> = live
+            .iter()
+            .filter_map(|hop| {
+                let port = self.port_of(hop.interface)?;
+                Some(Hop { port, gateway: hop.gateway?, weight: hop.weight })
+            })
+            .collect();
+        match (live.first()?, via.is_empty()) {
+            (_, false) => Some(Resolved::Via(via)),
+            // A link that is up but no port of ours: the kernel's route leads there all the same.
+            (hop, true) => Some(Resolved::Entry(match self.port_of(hop.interface) {
+                Some(port) if hop.gateway.is_none() => Entry::OnLink(port),
+                _ => Entry::PortDown,
+            })),
+        }
+    }
+
+    fn is_live(&self, interface: InterfaceIndex) -> bool {
+        self.links.get(&interface).is_some_and(is_up)
+    }
+
+    fn add_gateways(&self, resolved: &Resolved, builder: &mut FibBuilder) {
+        let Resolved::Via(hops) = resolved else { return };
+        for hop in hops {
+            if let Some(interface) = self.ports[usize::from(hop.port)] {
+                self.add_adjacency(interface, hop.gateway, builder);
+            }
+        }
+    }
+
+    /// Routes that cannot forward now say so, below everything else.
+    fn add_dead_routes(&self, builder: &mut FibBuilder) {
+        let mut dead: Vec<Prefix> = Vec::new();
+        for table in &self.settings.kernel_tables {
+            let routes = self.table_routes(*table);
+            let routes = routes.filter(|(key, _)| key.1.address().is_ipv4());
+            dead.extend(routes.filter(|(_, a)| self.resolve(a).is_none()).map(|(key, _)| key.1));
+        }
+        dead.sort_by_key(Prefix::length);
+        for prefix in dead {
+            builder.route(prefix, Entry::PortDown);
+        }
+    }
+
+    fn static_table(&self) -> Vec<(Prefix, Resolved)> {
+        let routes = self.settings.static_routes.iter();
+        let routes = routes.filter(|route| route.prefix.address().is_ipv4());
+        let mut table: Vec<_> =
+            routes.map(|route| (route.prefix, self.resolve_static(&route.target))).collect();
+        table.sort_by_key(|(prefix, _)| prefix.length());
+        table
+    }
+
+    fn resolve_static(&self, target: &StaticTarget) -> Resolved {
+        let hop = |interface, gateway| {
+            let action = RouteAction::Forward(vec![NextHop { interface, gateway, weight: 1 }]);
+            self.resolve(&action).unwrap_or(Resolved::Entry(Entry::PortDown))
+        };
+        match target {
+            StaticTarget::Drop => Resolved::Entry(Entry::Drop),
+            StaticTarget::Tunnel(_) => Resolved::Entry(Entry::TunnelDown),
+            StaticTarget::Interface(name) => {
+                let link = self.links.values().find(|link| link.name == *name);
+                link.map_or(Resolved::Entry(Entry::PortDown), |link| hop(link.index, None))
+            }
+            StaticTarget::Via(gateway) => self
+                .link_towards(*gateway)
+                .map_or(Resolved::Entry(Entry::PortDown), |link| hop(link, Some(*gateway))),
+        }
+    }
+
+    /// The link on whose subnet an address lies.
+    pub(super) fn link_towards(&self, address: IpAddr) -> Option<InterfaceIndex> {
+        let subnets = self
+            .addresses
+            .iter()
+            .filter(|row| Prefix::new(row.1, row.2).is_some_and(|subnet| subnet.contains(address)));
+        subnets.max_by_key(|row| row.2).map(|row| row.0)
+    }
+
+    fn add_own_addresses(&self, builder: &mut FibBuilder) {
+        builder.begin_table(false);
+        for (_, address, length, explicit) in &self.addresses {
+            let IpAddr::V4(v4) = address else { continue };
+            let all_ones = (*length < 31)
+                .then(|| Ipv4Addr::from_bits(v4.to_bits() | !crate::fib::mask_v4(*length)));
+            for broadcast in [all_ones, *explicit].into_iter().flatten() {
+                builder.route(Prefix::host(broadcast.into()), Entry::Bad);
+            }
+        }
+        for (interface, address, ..) in &self.addresses {
+            if self.links.get(interface).is_some_and(|link| link.admin_up) {
+                builder.route(Prefix::host(*address), Entry::Local);
+            }
+        }
+    }
+}
+
+fn add_table(builder: &mut FibBuilder, table: Vec<(Prefix, Resolved)>) {
+    builder.begin_table(table.iter().any(|(_, resolved)| matches!(resolved, Resolved::Throw)));
+    for (prefix, resolved) in table {
+        match resolved {
+            Resolved::Entry(entry) => builder.route(prefix, entry),
+            Resolved::Via(hops) => builder.route_via(prefix, hops),
+            Resolved::Throw => builder.throw(prefix),
+        }
+    }
+}
+
+/// Whether a link can carry packets now.
+pub(super) fn is_up(link: &Link) -> bool {
+    link.admin_up && link.carrier
+}

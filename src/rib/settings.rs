@@ -1,0 +1,110 @@
+//! What the operator wants, as the rib needs it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::{Link, LinkKind};
+use crate::fib::{Prefix, ReversePath};
+use crate::wire::CodePoints;
+
+/// The operator's settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The numbers by which Xcast packets are known.
+    pub code_points: CodePoints,
+    /// What interfaces are ports, and how they behave.
+    pub ports: PortPolicy,
+    /// Neighbors whose ability to handle Xcast is stated, by address.
+    pub pins: BTreeMap<IpAddr, bool>,
+    /// Kernel tables in the order in which they are consulted, all behind the static routes.
+    pub kernel_tables: Vec<u32>,
+    /// Routes that come before all tables.
+    pub static_routes: Vec<StaticRoute>,
+    /// Prefixes that may send; empty = all.
+    pub sources: Vec<Prefix>,
+    /// Prefixes that may be reached; empty = all.
+    pub destinations: Vec<Prefix>,
+    /// Carry ICMP echo requests.
+    pub allow_icmp_echo: bool,
+}
+
+/// What interfaces are ports.
+#[derive(Clone, Debug)]
+pub enum PortPolicy {
+    /// Every Ethernet interface that is not enslaved, all with the same settings.
+    All(PortSettings),
+    /// Those named.
+    Listed(BTreeMap<String, PortSettings>),
+}
+
+/// How a port behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortSettings {
+    /// The check of packets' sources.
+    pub reverse_path: ReversePath,
+    /// Whether its neighbors handle Xcast, where they are not pinned.
+    pub neighbors_capable: bool,
+    /// Forward frames that were sent to the group's own link-layer address.
+    pub accept_group_frames: bool,
+}
+
+/// A configured route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticRoute {
+    /// The destinations it serves.
+    pub prefix: Prefix,
+    /// Where they go.
+    pub target: StaticTarget,
+}
+
+/// Where a configured route leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StaticTarget {
+    /// To a gateway on an attached link.
+    Via(IpAddr),
+    /// Onto a link.
+    Interface(String),
+    /// Into a tunnel.
+    Tunnel(String),
+    /// Nowhere.
+    Drop,
+}
+
+impl Settings {
+    /// All interfaces are ports, nothing is restricted; for hosts and tests.
+    pub fn open(code_points: CodePoints) -> Settings {
+        Settings {
+            code_points,
+            ports: PortPolicy::All(PortSettings::default()),
+            pins: BTreeMap::new(),
+            kernel_tables: vec![254],
+            static_routes: Vec::new(),
+            sources: Vec::new(),
+            destinations: Vec::new(),
+            allow_icmp_echo: false,
+        }
+    }
+
+    /// Whether a link is to be a port. Loopback and enslaved interfaces never are by default.
+    pub(super) fn is_port(&self, link: &Link) -> bool {
+        self.port(link).is_some()
+    }
+
+    pub(super) fn port(&self, link: &Link) -> Option<&PortSettings> {
+        match &self.ports {
+            _ if link.kind != LinkKind::Ethernet || link.address.is_none() => None,
+            PortPolicy::All(settings) => link.master.is_none().then_some(settings),
+            PortPolicy::Listed(listed) => listed.get(&link.name),
+        }
+    }
+}
+
+impl Default for PortSettings {
+    fn default() -> PortSettings {
+        PortSettings {
+            reverse_path: ReversePath::Strict,
+            neighbors_capable: true,
+            accept_group_frames: false,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What `show routes` and `show neighbors` print.
+
+use std::net::IpAddr;
+
+use super::*;
+use crate::fib::Capability;
+
+/// A next hop of a route, as people see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteView {
+    /// The destinations.
+    pub prefix: Prefix,
+    /// The gateway, if there is one.
+    pub via: Option<IpAddr>,
+    /// The interface's name, if the route has one.
+    pub interface: Option<String>,
+    /// The tunnel's name, if the route has one.
+    pub tunnel: Option<String>,
+    /// `static`, or `kernel:TABLE`.
+    pub source: String,
+    /// The kernel's metric; 0 for static routes.
+    pub metric: u32,
+    /// What else there is to say: `drop`, `throw`, `down`.
+    pub state: Option<&'static str>,
+}
+
+/// A neighbor, as people see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NeighborView {
+    /// Its IP address.
+    pub address: IpAddr,
+    /// The interface's name.
+    pub interface: String,
+    /// Its link-layer address, where known.
+    pub link_address: Option<LinkAddress>,
+    /// The kernel's state of it.
+    pub state: NeighborState,
+    /// Whether it handles Xcast packets.
+    pub capability: Capability,
+    /// Whether that is configured.
+    pub pinned: bool,
+}
+
+impl Rib {
+    /// All routes, in the order in which they are consulted.
+    pub fn routes(&self) -> Vec<RouteView> {
+        let mut views: Vec<RouteView> =
+            self.settings.static_routes.iter().map(|route| self.static_view(route)).collect();
+        for table in &self.settings.kernel_tables {
+            let routes = self.routes.iter().filter(|(key, _)| key.0 == *table);
+            for (key, actions) in routes {
+                views.extend(actions.iter().flat_map(|action| self.kernel_views(key, action)));
+            }
+        }
+        views
+    }
+
+    fn static_view(&self, route: &StaticRoute) -> RouteView {
+        let mut view = RouteView {
+            prefix: route.prefix,
+            via: None,
+            interface: None,
+            tunnel: None,
+            source: "static".to_owned(),
+            metric: 0,
+            state: None,
+        };
+        match &route.target {
+            StaticTarget::Drop => view.state = Some("drop"),
+            StaticTarget::Tunnel(name) => {
+                view.tunnel = Some(name.clone());
+                view.state = Some("down");
+            }
+            StaticTarget::Interface(name) => {
+                let link = self.links.values().find(|link| link.name == *name);
+                view.interface = Some(name.clone());
+                view.state = self.hop_state(link.map(|link| link.index));
+            }
+            StaticTarget::Via(gateway) => {
+                let link = self.link_towards(*gateway);
+                view.via = Some(*gateway);
+                view.interface = link.and_then(|link| self.link_name(link));
+                view.state = self.hop_state(link);
+            }
+        }
+        view
+    }
+
+    fn kernel_views(&self, key: &RouteKey, action: &RouteAction) -> Vec<RouteView> {
+        let (table, prefix, metric) = *key;
+        let view = RouteView {
+            prefix,
+            via: None,
+            interface: None,
+            tunnel: None,
+            source: format!("kernel:{table}"),
+            metric,
+            state: None,
+        };
+        match action {
+            RouteAction::Drop => vec![RouteView { state: Some("drop"), ..view }],
+            RouteAction::Throw => vec![RouteView { state: Some("throw"), ..view }],
+            RouteAction::Forward(hops) => hops
+                .iter()
+                .map(|hop| RouteView {
+                    via: hop.gateway,
+                    interface: self.link_name(hop.interface),
+                    state: self.hop_state(Some(hop.interface)),
+                    ..view.clone()
+                })
+                .collect(),
+        }
+    }
+
+    /// `down` where a next hop on that link cannot be used.
+    fn hop_state(&self, link: Option<InterfaceIndex>) -> Option<&'static str> {
+        let usable = link.and_then(|link| self.links.get(&link)).is_some_and(compile::is_up);
+        (!usable).then_some("down")
+    }
+
+    /// All neighbors on ports, by interface and address.
+    pub fn neighbors(&self) -> Vec<NeighborView> {
+        let on_ports = self.neighbors.values().filter(|n| self.port_of(n.interface).is_some());
+        on_ports
+            .map(|neighbor| NeighborView {
+                address: neighbor.address,
+                interface: self.link_name(neighbor.interface).unwrap_or_default(),
+                link_address: neighbor.link_address,
+                state: neighbor.state,
+                capability: self.capability(neighbor.interface, neighbor.address),
+                pinned: self.settings.pins.contains_key(&neighbor.address),
+            })
+            .collect()
+    }
+
+    /// Interfaces that are configured as ports and do not exist, or cannot be ports.
+    pub fn missing_ports(&self) -> Vec<String> {
+        let PortPolicy::Listed(listed) = &self.settings.ports else {
+            return Vec::new();
+        };
+        let links = || self.links.values().filter(|link| self.settings.is_port(link));
+        listed.keys().filter(|name| !links().any(|link| link.name == **name)).cloned().collect()
+    }
+
+    /// Neighbors in use whose confirmation the kernel has let lapse.
+    pub fn stale(&self) -> impl Iterator<Item = (InterfaceIndex, IpAddr)> + '_ {
+        let stale = self.neighbors.values().filter(|n| n.state == NeighborState::Stale);
+        stale.map(|neighbor| (neighbor.interface, neighbor.address))
+    }
+
+    /// The port of an interface, by its slot in the Fib.
+    pub fn port_id(&self, interface: InterfaceIndex) -> Option<PortId> {
+        self.port_of(interface)
+    }
+
+    fn link_name(&self, interface: InterfaceIndex) -> Option<String> {
+        self.links.get(&interface).map(|link| link.name.clone())
+    }
+}

@@ -1,0 +1,284 @@
+//! The IPv4 header (RFC 791).
+//!
+//! ```text
+//!  0               1               2               3
+//! |Version|  IHL  |      TOS      |         Total Length          |
+//! |         Identification        |Flags|     Fragment Offset     |
+//! |  Time to Live |    Protocol   |        Header Checksum        |
+//! |                        Source Address                         |
+//! |                      Destination Address                      |
+//! |                    Options, up to 40 octets                   |
+//! ```
+
+use std::net::Ipv4Addr;
+
+use super::checksum::{self, Sum};
+use super::{read_u16, read_u32};
+
+/// Length of a header without options, in octets.
+pub const HEADER_LEN: usize = 20;
+/// The longest header, in octets.
+pub const HEADER_LEN_MAX: usize = 60;
+
+/// Protocol numbers this product names.
+pub mod protocol {
+    #![allow(missing_docs)]
+    pub const ICMP: u8 = 1;
+    pub const TCP: u8 = 6;
+    pub const UDP: u8 = 17;
+    pub const DCCP: u8 = 33;
+    pub const ESP: u8 = 50;
+    pub const AH: u8 = 51;
+    pub const UDP_LITE: u8 = 136;
+}
+
+/// Offsets of fields that are rewritten in place.
+pub(crate) mod field {
+    pub(crate) const TOTAL_LENGTH: usize = 2;
+    pub(crate) const TTL: usize = 8;
+    pub(crate) const PROTOCOL: usize = 9;
+    pub(crate) const CHECKSUM: usize = 10;
+    pub(crate) const DESTINATION: usize = 16;
+}
+
+/// The bytes are not an IPv4 packet that a router may forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a well-formed IPv4 header")]
+pub struct Malformed;
+
+/// A checked view of an IPv4 packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Packet<'a> {
+    /// Checks version, header length, total length (octets behind it are ignored, as they are
+    /// link-layer padding), the header checksum, and that no option routes by source (LSRR,
+    /// SSRR).
+    pub fn parse(bytes: &'a [u8]) -> Result<Packet<'a>, Malformed> {
+        if bytes.len() < HEADER_LEN || bytes[0] >> 4 != 4 {
+            return Err(Malformed);
+        }
+        let header_len = usize::from(bytes[0] & 0xf) * 4;
+        let total_len = usize::from(read_u16(bytes, field::TOTAL_LENGTH));
+        if header_len < HEADER_LEN || total_len < header_len || bytes.len() < total_len {
+            return Err(Malformed);
+        }
+        let header = &bytes[..header_len];
+        if checksum::checksum(header) != 0 || routes_by_source(&header[HEADER_LEN..]) {
+            return Err(Malformed);
+        }
+        Ok(Packet { bytes: &bytes[..total_len] })
+    }
+
+    /// Length of the header with its options, in octets.
+    pub fn header_len(&self) -> usize {
+        usize::from(self.bytes[0] & 0xf) * 4
+    }
+
+    /// Length of the whole packet, in octets.
+    pub fn total_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether this is a fragment: more to come, or not the first.
+    pub fn is_fragment(&self) -> bool {
+        read_u16(self.bytes, 6) & 0x3fff != 0
+    }
+
+    /// The time to live.
+    pub fn ttl(&self) -> u8 {
+        self.bytes[field::TTL]
+    }
+
+    /// The protocol of the payload.
+    pub fn protocol(&self) -> u8 {
+        self.bytes[field::PROTOCOL]
+    }
+
+    /// The source address.
+    pub fn source(&self) -> Ipv4Addr {
+        read_u32(self.bytes, 12).into()
+    }
+
+    /// The destination address.
+    pub fn destination(&self) -> Ipv4Addr {
+        read_u32(self.bytes, field::DESTINATION).into()
+    }
+
+    /// What follows the header.
+    pub fn payload(&self) -> &'a [u8] {
+        &self.bytes[self.header_len()..]
+    }
+}
+
+/// Whether IPv4 options hold a loose (131) or strict (137) source route, or are cut short.
+fn routes_by_source(mut options: &[u8]) -> bool {
+    while let [kind, rest @ ..] = options {
+        match (kind, rest) {
+            (0, _) => return false,
+            (1, _) => options = rest,
+            (131 | 137, _) => return true,
+            (_, [length, ..]) if *length >= 2 && usize::from(*length) <= options.len() => {
+                options = &options[usize::from(*length)..];
+            }
+            _ => return true,
+        }
+    }
+    false
+}
+
+/// Lowers the TTL of a checked packet by one, repairing the checksum (RFC 1624). The TTL must
+/// not be 0.
+pub(crate) fn decrement_ttl(packet: &mut [u8]) {
+    let old = read_u16(packet, field::TTL);
+    packet[field::TTL] -= 1;
+    let new = read_u16(packet, field::TTL);
+    let (old, new) = (Sum::default().word(old), Sum::default().word(new));
+    let check = checksum::update(read_u16(packet, field::CHECKSUM), old, new);
+    packet[field::CHECKSUM..field::CHECKSUM + 2].copy_from_slice(&check.to_be_bytes());
+}
+
+/// Fills in the header checksum of a packet whose header is `header_len` octets.
+pub(crate) fn fill_checksum(packet: &mut [u8], header_len: usize) {
+    packet[field::CHECKSUM..field::CHECKSUM + 2].fill(0);
+    let check = checksum::checksum(&packet[..header_len]);
+    packet[field::CHECKSUM..field::CHECKSUM + 2].copy_from_slice(&check.to_be_bytes());
+}
+
+/// An IPv4 header without options, to be emitted. DF is always set: what this product originates
+/// is never fragmented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repr {
+    /// Source address.
+    pub source: Ipv4Addr,
+    /// Destination address.
+    pub destination: Ipv4Addr,
+    /// Protocol of the payload.
+    pub protocol: u8,
+    /// The DS and ECN octet.
+    pub traffic_class: u8,
+    /// Time to live.
+    pub ttl: u8,
+    /// Length of the payload in octets, at most 65,515.
+    pub payload_len: u16,
+}
+
+impl Repr {
+    /// Writes the header, checksum included, into the first 20 octets of `buffer`.
+    pub fn emit(&self, buffer: &mut [u8]) {
+        let total = HEADER_LEN as u16 + self.payload_len;
+        buffer[..HEADER_LEN].fill(0);
+        buffer[0] = 0x45;
+        buffer[1] = self.traffic_class;
+        buffer[2..4].copy_from_slice(&total.to_be_bytes());
+        buffer[6] = 0x40;
+        buffer[field::TTL] = self.ttl;
+        buffer[field::PROTOCOL] = self.protocol;
+        buffer[12..16].copy_from_slice(&self.source.octets());
+        buffer[16..20].copy_from_slice(&self.destination.octets());
+        fill_checksum(buffer, HEADER_LEN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // By hand: 10.0.0.1 -> 224.0.0.254, protocol 253, TTL 64, DF, 4 octets of payload.
+    const GOLDEN: [u8; 24] = [
+        0x45, 0x00, 0x00, 0x18, 0x00, 0x00, 0x40, 0x00, 0x40, 0xfd, 0x4e, 0xea, 10, 0, 0, 1, 224,
+        0, 0, 254, 1, 2, 3, 4,
+    ];
+
+    fn golden_repr() -> Repr {
+        Repr {
+            source: Ipv4Addr::new(10, 0, 0, 1),
+            destination: Ipv4Addr::new(224, 0, 0, 254),
+            protocol: 253,
+            traffic_class: 0,
+            ttl: 64,
+            payload_len: 4,
+        }
+    }
+
+    #[test]
+    fn emits_and_reads_golden_bytes() {
+        let mut bytes = GOLDEN;
+        bytes[..20].fill(0xaa);
+        golden_repr().emit(&mut bytes);
+        assert_eq!(bytes, GOLDEN);
+        let packet = Packet::parse(&bytes).unwrap();
+        assert_eq!(packet.source(), Ipv4Addr::new(10, 0, 0, 1));
+        assert_eq!(packet.destination(), Ipv4Addr::new(224, 0, 0, 254));
+        assert_eq!((packet.protocol(), packet.ttl(), packet.is_fragment()), (253, 64, false));
+        assert_eq!(packet.payload(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn agrees_with_another_implementation() {
+        let (header, rest) = etherparse::Ipv4Header::from_slice(&GOLDEN).unwrap();
+        assert_eq!(header.calc_header_checksum(), 0x4eea);
+        assert_eq!((header.source, rest), ([10, 0, 0, 1], &[1u8, 2, 3, 4][..]));
+    }
+
+    #[test]
+    fn ignores_link_layer_padding() {
+        let mut padded = GOLDEN.to_vec();
+        padded.extend([0; 22]);
+        assert_eq!(Packet::parse(&padded).unwrap().total_len(), 24);
+    }
+
+    #[test]
+    fn refuses_every_broken_header() {
+        for length in 0..GOLDEN.len() {
+            assert!(Packet::parse(&GOLDEN[..length]).is_err(), "cut to {length}");
+        }
+        for (at, value) in [(0, 0x65), (0, 0x44), (3, 19), (3, 25), (10, 0), (12, 11)] {
+            let mut bytes = GOLDEN;
+            bytes[at] = value;
+            assert!(Packet::parse(&bytes).is_err(), "octet {at} = {value}");
+        }
+    }
+
+    #[test]
+    fn refuses_source_routes_and_broken_options() {
+        for (options, ok) in [
+            ([1, 1, 1, 0], true),
+            ([0, 131, 3, 4], true), // behind the end of the list
+            ([7, 3, 4, 1], true),   // record route
+            ([131, 3, 4, 0], false),
+            ([1, 137, 3, 4], false),
+            ([7, 5, 4, 0], false), // longer than the header
+            ([7, 1, 4, 0], false), // shorter than itself
+            ([1, 1, 1, 7], false), // no length
+        ] {
+            let mut bytes = GOLDEN.to_vec();
+            bytes.splice(20..20, options);
+            bytes[0] = 0x46;
+            bytes[3] += 4;
+            fill_checksum(&mut bytes, 24);
+            assert_eq!(Packet::parse(&bytes).is_ok(), ok, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn lowering_the_ttl_keeps_the_checksum_right() {
+        let mut bytes = GOLDEN;
+        for ttl in (0..64).rev() {
+            decrement_ttl(&mut bytes);
+            assert_eq!(Packet::parse(&bytes).unwrap().ttl(), ttl);
+        }
+    }
+
+    #[test]
+    fn sees_fragments() {
+        for (flags, fragment) in [(0x4000u16, false), (0x2000, true), (0x0001, true), (0, false)] {
+            let mut bytes = GOLDEN;
+            bytes[6..8].copy_from_slice(&flags.to_be_bytes());
+            fill_checksum(&mut bytes, 20);
+            assert_eq!(Packet::parse(&bytes).unwrap().is_fragment(), fragment);
+        }
+    }
+}

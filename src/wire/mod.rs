@@ -1,0 +1,38 @@
+//! Byte formats, both ways: Ethernet, IPv4, UDP and the Xcast header of RFC 5058.
+//!
+//! Every format has two faces. A *view* (`ipv4::Packet`, `xcast4::Header`) borrows bytes, checks
+//! them once when it is made, and from then on reads fields without failing. A *repr*
+//! (`ipv4::Repr`, `xcast4::Repr`) is a small owned value that emits bytes. No function here
+//! panics on any input bytes; emitting into a buffer shorter than the stated length does panic,
+//! as that is the caller's mistake.
+//!
+//! The formats that RFC 5058 leaves open are fixed in `ARCHITECTURE.md` under "Wire formats".
+
+pub mod checksum;
+pub mod ethernet;
+pub mod ipv4;
+pub mod udp;
+pub mod xcast4;
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// The experimental code points a network has agreed on (RFC 4727); never defaulted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodePoints {
+    /// IPv4 protocol number of the Xcast4 header.
+    pub ip_protocol: u8,
+    /// All_Xcast_Routers, IPv4.
+    pub all_routers_v4: Ipv4Addr,
+    /// All_Xcast_Routers, IPv6.
+    pub all_routers_v6: Ipv6Addr,
+}
+
+/// The two octets at `at`, in network order. The caller has checked that they are there.
+pub(crate) fn read_u16(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// The four octets at `at`, in network order. The caller has checked that they are there.
+pub(crate) fn read_u32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}

@@ -1,0 +1,331 @@
+//! The Xcast4 header (RFC 5058 section 9.2.2, figures 4 and 5), which stands between the IPv4
+//! header and the transport header.
+//!
+//! ```text
+//!  0               1               2               3
+//! |VERSION|A|X|D|P|R| NBR_OF_DEST |           CHECKSUM            |
+//! |                       CHANNEL IDENTIFIER                      |
+//! |    PROT ID    |    LENGTH     |             RESV              |
+//! |  BITMAP, ceil(N/32) words, the first destination's bit first  |
+//! |  DESTINATIONS, N x 4 octets                                   |
+//! |  DS BYTES, N octets, padded to a word, if D                   |
+//! |  PORTS, N x 2 octets, padded to a word, if P                  |
+//! ```
+//!
+//! A bitmap is held as a `u128` whose most significant bit is the first destination's, just as
+//! on the wire: see [`bit`] and [`live_indices`].
+
+use std::net::Ipv4Addr;
+
+use super::checksum::{self, Sum};
+use super::{read_u16, read_u32};
+
+/// Length of the fixed part, in octets.
+pub const FIXED_LEN: usize = 12;
+/// The most destinations a header can list.
+pub const DESTINATIONS_MAX: usize = 127;
+/// The longest header, with 127 destinations, DS bytes and ports, in octets.
+pub const HEADER_LEN_MAX: usize = 230 * 4;
+
+const VERSION: u8 = 1;
+const ANONYMOUS: u8 = 0x08;
+const KEEP_XCAST: u8 = 0x04;
+const DS_BYTES: u8 = 0x02;
+const PORTS: u8 = 0x01;
+const RESERVED: u8 = 0x80;
+const CHECKSUM: usize = 2;
+
+/// The bitmap with nothing but the bit of destination `index` (< 128).
+pub const fn bit(index: usize) -> u128 {
+    1 << (127 - index)
+}
+
+/// The bitmap in which the first `count` (<= 127) destinations are live.
+pub const fn all(count: usize) -> u128 {
+    !(u128::MAX >> count)
+}
+
+/// The indices of the destinations that are live in `bitmap`, in list order.
+pub fn live_indices(mut bitmap: u128) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let index = bitmap.leading_zeros() as usize;
+        (index < 128).then(|| {
+            bitmap &= !bit(index);
+            index
+        })
+    })
+}
+
+/// Why bytes are not an Xcast4 header; the first failure in the order given here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// VERSION is not 1.
+    #[error("the version is not 1")]
+    Version,
+    /// The header is cut short, or LENGTH is not what NBR_OF_DEST, D and P imply.
+    #[error("the length is not what the number of destinations and the flags imply")]
+    Length,
+    /// The header's checksum is wrong.
+    #[error("the header checksum is wrong")]
+    Checksum,
+    /// NBR_OF_DEST is 0.
+    #[error("there is no destination")]
+    NoDestination,
+    /// A bit behind the last destination's is set.
+    #[error("a spare bit of the bitmap is set")]
+    SpareBits,
+}
+
+/// Length in octets of a header for `count` destinations.
+pub const fn header_len(count: usize, ds_bytes: bool, ports: bool) -> usize {
+    let mut words = FIXED_LEN / 4 + count.div_ceil(32) + count;
+    if ds_bytes {
+        words += count.div_ceil(4);
+    }
+    if ports {
+        words += count.div_ceil(2);
+    }
+    words * 4
+}
+
+/// A checked view of an Xcast4 header.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Header<'a> {
+    /// Checks the header at the start of `bytes`, the payload of an IPv4 packet.
+    pub fn parse(bytes: &'a [u8]) -> Result<Header<'a>, Malformed> {
+        match bytes.first() {
+            None => return Err(Malformed::Length),
+            Some(first) if first >> 4 != VERSION => return Err(Malformed::Version),
+            Some(_) if bytes.len() < FIXED_LEN => return Err(Malformed::Length),
+            Some(_) => {}
+        }
+        let header = Header { bytes };
+        let length = usize::from(bytes[9]) * 4;
+        let implied = header_len(header.count(), header.has_ds_bytes(), header.has_ports());
+        if length != implied || bytes.len() < length {
+            return Err(Malformed::Length);
+        }
+        let header = Header { bytes: &bytes[..length] };
+        if checksum::checksum(header.bytes) != 0 {
+            return Err(Malformed::Checksum);
+        }
+        if header.count() == 0 {
+            return Err(Malformed::NoDestination);
+        }
+        if header.bitmap() & !all(header.count()) != 0 {
+            return Err(Malformed::SpareBits);
+        }
+        Ok(header)
+    }
+
+    /// A: addresses that are no longer live are to be zeroed.
+    pub fn is_anonymous(&self) -> bool {
+        self.bytes[0] & ANONYMOUS != 0
+    }
+
+    /// X: the packet stays Xcast to its end.
+    pub fn keeps_xcast(&self) -> bool {
+        self.bytes[0] & KEEP_XCAST != 0
+    }
+
+    /// D: there is a DS byte for each destination.
+    pub fn has_ds_bytes(&self) -> bool {
+        self.bytes[0] & DS_BYTES != 0
+    }
+
+    /// P: there is a port for each destination.
+    pub fn has_ports(&self) -> bool {
+        self.bytes[0] & PORTS != 0
+    }
+
+    /// The number of destinations listed, live or not.
+    pub fn count(&self) -> usize {
+        usize::from(self.bytes[1] & !RESERVED)
+    }
+
+    /// The channel identifier; 0 = none.
+    pub fn channel(&self) -> u32 {
+        read_u32(self.bytes, 4)
+    }
+
+    /// The protocol of what follows (PROT ID).
+    pub fn protocol(&self) -> u8 {
+        self.bytes[8]
+    }
+
+    /// Length of the header in octets.
+    pub fn header_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The live destinations.
+    pub fn bitmap(&self) -> u128 {
+        let mut bitmap = [0; 16];
+        let octets = bitmap_len(self.count());
+        bitmap[..octets].copy_from_slice(&self.bytes[FIXED_LEN..FIXED_LEN + octets]);
+        u128::from_be_bytes(bitmap)
+    }
+
+    /// Destination `index` of the list, which must be below [`count`](Header::count).
+    pub fn destination(&self, index: usize) -> Ipv4Addr {
+        destination_at(self.bytes, index)
+    }
+
+    /// The DS byte of destination `index` (below the count), if D.
+    pub fn ds_byte(&self, index: usize) -> Option<u8> {
+        let at = destinations_at(self.count()) + 4 * self.count() + index;
+        self.has_ds_bytes().then(|| self.bytes[at])
+    }
+
+    /// The port of destination `index` (below the count), if P.
+    pub fn port(&self, index: usize) -> Option<u16> {
+        port_at(self.bytes, index)
+    }
+}
+
+/// Destination `index` of a header that was checked before.
+#[inline]
+pub(crate) fn destination_at(header: &[u8], index: usize) -> Ipv4Addr {
+    read_u32(header, destinations_at(usize::from(header[1] & !RESERVED)) + 4 * index).into()
+}
+
+/// The port of destination `index`, if P, of a header that was checked before.
+#[inline]
+pub(crate) fn port_at(header: &[u8], index: usize) -> Option<u16> {
+    let header = Header { bytes: header };
+    let at = header_len(header.count(), header.has_ds_bytes(), false) + 2 * index;
+    header.has_ports().then(|| read_u16(header.bytes, at))
+}
+
+const fn bitmap_len(count: usize) -> usize {
+    count.div_ceil(32) * 4
+}
+
+const fn destinations_at(count: usize) -> usize {
+    FIXED_LEN + bitmap_len(count)
+}
+
+/// Makes `live` the bitmap of a checked header; with A set, zeroes the addresses that are not
+/// live. The checksum follows incrementally.
+pub(crate) fn prune(header: &mut [u8], live: u128) {
+    let count = usize::from(header[1] & !RESERVED);
+    let octets = bitmap_len(count);
+    let bitmap = &mut header[FIXED_LEN..FIXED_LEN + octets];
+    let mut old = Sum::default().bytes(bitmap);
+    bitmap.copy_from_slice(&live.to_be_bytes()[..octets]);
+    let new = Sum::default().bytes(bitmap);
+    if header[0] & ANONYMOUS != 0 {
+        for index in live_indices(all(count) & !live) {
+            let at = destinations_at(count) + 4 * index;
+            old = old.double(read_u32(header, at));
+            header[at..at + 4].fill(0);
+        }
+    }
+    let check = checksum::update(read_u16(header, CHECKSUM), old, new);
+    header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&check.to_be_bytes());
+}
+
+/// A header to be emitted: what a sender decides.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repr {
+    /// A: hide the destinations that a copy does not serve.
+    pub anonymous: bool,
+    /// X: never become unicast.
+    pub keep_xcast: bool,
+    /// The channel identifier; 0 = none.
+    pub channel: u32,
+    /// Protocol of what follows.
+    pub protocol: u8,
+    /// The live destinations, see [`all`].
+    pub bitmap: u128,
+    /// The list, 1 to 127 addresses.
+    pub destinations: Vec<Ipv4Addr>,
+    /// One DS byte a destination (DSCP in the high six bits), or none at all.
+    pub ds_bytes: Vec<u8>,
+    /// One port a destination, or none at all.
+    pub ports: Vec<u16>,
+}
+
+/// A header that cannot be written; nothing was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unwritable {
+    /// No destination, or more than 127.
+    #[error("an Xcast4 header lists 1 to 127 destinations, not {0}")]
+    Count(usize),
+    /// DS bytes or ports are present in another number than destinations.
+    #[error("there must be as many DS bytes and ports as destinations, or none")]
+    Unequal,
+}
+
+impl Repr {
+    /// What a view holds.
+    pub fn of(header: &Header<'_>) -> Repr {
+        let each = 0..header.count();
+        Repr {
+            anonymous: header.is_anonymous(),
+            keep_xcast: header.keeps_xcast(),
+            channel: header.channel(),
+            protocol: header.protocol(),
+            bitmap: header.bitmap(),
+            destinations: each.clone().map(|i| header.destination(i)).collect(),
+            ds_bytes: each.clone().filter_map(|i| header.ds_byte(i)).collect(),
+            ports: each.filter_map(|i| header.port(i)).collect(),
+        }
+    }
+
+    /// The length of the header in octets.
+    pub fn header_len(&self) -> usize {
+        header_len(self.destinations.len(), !self.ds_bytes.is_empty(), !self.ports.is_empty())
+    }
+
+    /// Writes the header into the first [`header_len`](Repr::header_len) octets of `buffer`.
+    pub fn emit(&self, buffer: &mut [u8]) -> Result<(), Unwritable> {
+        let count = self.destinations.len();
+        if !(1..=DESTINATIONS_MAX).contains(&count) {
+            return Err(Unwritable::Count(count));
+        }
+        if [self.ds_bytes.len(), self.ports.len()].iter().any(|&n| n != 0 && n != count) {
+            return Err(Unwritable::Unequal);
+        }
+        let header = &mut buffer[..self.header_len()];
+        header.fill(0);
+        header[0] = VERSION << 4 | self.flags();
+        header[1] = count as u8;
+        header[4..8].copy_from_slice(&self.channel.to_be_bytes());
+        header[8] = self.protocol;
+        header[9] = (header.len() / 4) as u8;
+        let octets = bitmap_len(count);
+        header[FIXED_LEN..][..octets].copy_from_slice(&self.bitmap.to_be_bytes()[..octets]);
+        self.emit_lists(&mut header[destinations_at(count)..]);
+        let check = checksum::checksum(header);
+        header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&check.to_be_bytes());
+        Ok(())
+    }
+
+    fn flags(&self) -> u8 {
+        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+        flag(self.anonymous, ANONYMOUS)
+            | flag(self.keep_xcast, KEEP_XCAST)
+            | flag(!self.ds_bytes.is_empty(), DS_BYTES)
+            | flag(!self.ports.is_empty(), PORTS)
+    }
+
+    fn emit_lists(&self, lists: &mut [u8]) {
+        let (addresses, rest) = lists.split_at_mut(4 * self.destinations.len());
+        for (octets, address) in addresses.chunks_exact_mut(4).zip(&self.destinations) {
+            octets.copy_from_slice(&address.octets());
+        }
+        let (ds_bytes, ports) = rest.split_at_mut(self.ds_bytes.len().next_multiple_of(4));
+        ds_bytes[..self.ds_bytes.len()].copy_from_slice(&self.ds_bytes);
+        for (octets, port) in ports.chunks_exact_mut(2).zip(&self.ports) {
+            octets.copy_from_slice(&port.to_be_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
