@@ -1,2 +1,9 @@
 //! The `xcast` command.
-fn main() {}
+
+#![deny(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    xcast::tools::main()
+}

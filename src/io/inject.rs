@@ -1,9 +1,12 @@
 //! Packets into this node's own IP stack, as if they had arrived: local delivery (WIRE R3).
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::SocketAddrV4;
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::Deliver;
+use crate::wire::ipv4;
 
 /// A raw IPv4 socket that sends complete packets to addresses of this node. The kernel routes
 /// them over the loopback, where ordinary sockets receive them with their own source.
@@ -22,12 +25,13 @@ impl LocalStack {
         socket.set_nonblocking(true)?;
         Ok(LocalStack { socket })
     }
+}
 
-    /// Delivers one packet, given in two pieces, to its own destination address, which must be
-    /// one of this node's.
-    pub fn deliver(&self, head: &[u8], tail: &[u8], destination: Ipv4Addr) -> io::Result<()> {
+impl Deliver for LocalStack {
+    fn deliver(&mut self, head: &[u8], tail: &[u8]) -> bool {
+        let Some(destination) = ipv4::destination(head) else { return false };
         let pieces = [io::IoSlice::new(head), io::IoSlice::new(tail)];
         let address = SocketAddrV4::new(destination, 0);
-        self.socket.send_to_vectored(&pieces, &address.into()).map(|_| ())
+        self.socket.send_to_vectored(&pieces, &address.into()).is_ok()
     }
 }

@@ -59,3 +59,10 @@ pub trait Transmit {
         done: impl FnMut(usize, bool),
     );
 }
+
+/// Delivers IP packets into this node's own stack.
+pub trait Deliver {
+    /// Delivers a packet given in two pieces to its own destination, which must be an address of
+    /// this node. Returns whether the stack took it.
+    fn deliver(&mut self, head: &[u8], tail: &[u8]) -> bool;
+}

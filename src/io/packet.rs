@@ -36,12 +36,18 @@ pub fn open(
     set_option(fd, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1)?;
     attach_filter(fd, &mut filter::xcast(code_points))?;
     let ring = Ring::new(fd, mtu as usize + ethernet::HEADER_LEN)?;
-    if set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &SEND_BUFFER_LEN).is_err() {
-        set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, &SEND_BUFFER_LEN)?;
-    }
-    bind(fd, interface)?;
+    set_send_buffer(fd)?;
+    bind(fd, interface, libc::ETH_P_ALL as u16)?;
     let receiver = PacketReceiver { socket: Arc::clone(&socket), ring, overruns: 0 };
     Ok((receiver, PacketTransmitter { socket, messages: Vec::new(), pieces: Vec::new() }))
+}
+
+/// Opens the sending face alone: nothing is received.
+pub fn open_sender(interface: u32) -> io::Result<PacketTransmitter> {
+    let socket = Arc::new(socket()?);
+    set_send_buffer(socket.as_raw_fd())?;
+    bind(socket.as_raw_fd(), interface, 0)?;
+    Ok(PacketTransmitter { socket, messages: Vec::new(), pieces: Vec::new() })
 }
 
 /// The receiving face.
@@ -179,10 +185,17 @@ fn attach_filter(fd: RawFd, program: &mut [libc::sock_filter]) -> io::Result<()>
     set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
 }
 
-fn bind(fd: RawFd, interface: u32) -> io::Result<()> {
+/// Needs a privilege to go beyond the system's limit; below it will do.
+fn set_send_buffer(fd: RawFd) -> io::Result<()> {
+    set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &SEND_BUFFER_LEN)
+        .or_else(|_| set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, &SEND_BUFFER_LEN))
+}
+
+/// Binds to an interface; protocol 0 receives nothing.
+fn bind(fd: RawFd, interface: u32, protocol: u16) -> io::Result<()> {
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
-        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+        sll_protocol: protocol.to_be(),
         sll_ifindex: interface as i32,
         sll_hatype: 0,
         sll_pkttype: 0,

@@ -26,7 +26,7 @@ const PACKET_MULTICAST: u8 = 2;
 /// Octets of a block: the unit in which the kernel allocates.
 const BLOCK_LEN: usize = 1 << 16;
 /// The aim for the whole ring: it should stay in the cache.
-const RING_LEN: usize = 1 << 20;
+const RING_LEN: usize = 2 << 20;
 /// Octets in front of a frame: header, address and alignment.
 const SLOT_OVERHEAD: usize = 128;
 

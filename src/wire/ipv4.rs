@@ -113,6 +113,11 @@ impl<'a> Packet<'a> {
     }
 }
 
+/// The destination in an IPv4 header, however little of the packet there is behind it.
+pub(crate) fn destination(header: &[u8]) -> Option<Ipv4Addr> {
+    (header.len() >= HEADER_LEN).then(|| read_u32(header, field::DESTINATION).into())
+}
+
 /// Whether IPv4 options hold a loose (131) or strict (137) source route, or are cut short.
 fn routes_by_source(mut options: &[u8]) -> bool {
     while let [kind, rest @ ..] = options {

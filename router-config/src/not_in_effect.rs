@@ -1,0 +1,114 @@
+//! What a configuration may say that this release does not do yet. Each is accepted with a
+//! warning. When a feature lands, its line goes from [`NOT_IN_EFFECT`] and nothing else changes.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::diagnostic::Report;
+use crate::read::number;
+
+/// A key or table that is read and not acted upon.
+struct Inert {
+    /// `TABLE.KEY`, or the table alone.
+    path: &'static str,
+    when: When,
+    /// What happens instead.
+    instead: &'static str,
+}
+
+/// The written values that are concerned. What is not written never is.
+enum When {
+    Written,
+    Word(&'static str),
+    True,
+    MoreThan(i128),
+    NotEmpty,
+}
+
+const NOT_IN_EFFECT: &[Inert] = &[
+    inert("router.metrics", When::Written, "no metrics are served"),
+    inert("router.workers", When::MoreThan(1), "one worker runs"),
+    inert("router.fib", When::Word("dir24"), "poptrie is used"),
+    inert("router.sandbox", When::True, "nothing is given up after start"),
+    inert("router.compact", When::True, "copies keep the full list"),
+    inert("router.anycast-addresses", When::NotEmpty, "packets to them are not taken"),
+    inert("ports.driver", When::Word("xdp"), "packet sockets are used"),
+    inert("port.driver", When::Word("xdp"), "packet sockets are used"),
+    inert("ports.xcast-neighbors", When::Word("probe"), PROBE),
+    inert("port.xcast-neighbors", When::Word("probe"), PROBE),
+    inert("tunnel", When::NotEmpty, "tunnels stay down"),
+    inert("backbone", When::Written, "no relay is contacted"),
+    inert("semi-permeable.accept", When::NotEmpty, "no semi-permeable tunnel is opened"),
+    inert("limits.destinations-per-second", When::MoreThan(0), "no source is slowed"),
+    inert("limits.icmp-errors-per-second", When::Written, "it limits nothing"),
+];
+
+const PROBE: &str = "it acts as `all` until probing is built";
+
+const fn inert(path: &'static str, when: When, instead: &'static str) -> Inert {
+    Inert { path, when, instead }
+}
+
+/// Warns of everything written in the document that is not in effect.
+pub(crate) fn warn(root: &DeTable<'_>, report: &Report) {
+    for Inert { path, when, instead } in NOT_IN_EFFECT {
+        let keys: Vec<&str> = path.split('.').collect();
+        for value in written(root, &keys) {
+            if when.concerns(value.get_ref()) {
+                let label = when.label(keys.last().unwrap_or(path), value.get_ref());
+                let message =
+                    format!("`{label}` is accepted but not in effect in this release: {instead}");
+                report.warning(value.span(), message);
+            }
+        }
+    }
+}
+
+/// The values at a path; an array of tables on the way has one each.
+fn written<'a>(table: &'a DeTable<'a>, path: &[&str]) -> Vec<&'a Spanned<DeValue<'a>>> {
+    let Some((key, rest)) = path.split_first() else {
+        return Vec::new();
+    };
+    let Some(value) = table.get(*key) else {
+        return Vec::new();
+    };
+    if rest.is_empty() {
+        return vec![value];
+    }
+    match value.get_ref() {
+        DeValue::Table(inner) => written(inner, rest),
+        DeValue::Array(array) => array
+            .iter()
+            .filter_map(|element| element.get_ref().as_table())
+            .flat_map(|inner| written(inner, rest))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+impl When {
+    fn concerns(&self, value: &DeValue<'_>) -> bool {
+        match self {
+            Self::Written => true,
+            Self::Word(word) => value.as_str() == Some(*word),
+            Self::True => value.as_bool() == Some(true),
+            Self::MoreThan(limit) => {
+                value.as_integer().and_then(number).is_some_and(|number| number > *limit)
+            }
+            Self::NotEmpty => value.as_array().is_some_and(|array| !array.is_empty()),
+        }
+    }
+
+    /// How the message names what is not in effect.
+    fn label(&self, key: &str, value: &DeValue<'_>) -> String {
+        match (self, value) {
+            (Self::Word(word), _) => format!("{key} = \"{word}\""),
+            (Self::True, _) => format!("{key} = true"),
+            (_, DeValue::Table(_)) => format!("[{key}]"),
+            (_, DeValue::Array(array)) if array.iter().any(|value| value.get_ref().is_table()) => {
+                format!("[[{key}]]")
+            }
+            _ => key.to_owned(),
+        }
+    }
+}

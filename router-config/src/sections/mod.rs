@@ -1,0 +1,53 @@
+//! The sections of a configuration, a file each, and the whole put together from them.
+
+mod backbone;
+mod experiment;
+mod limits;
+mod neighbors;
+mod ports;
+mod router;
+mod routes;
+mod tunnels;
+
+use toml::de::DeTable;
+
+use crate::config::{Config, Experiment};
+use crate::diagnostic::Report;
+use crate::read::Table;
+
+/// Reads the whole document. `None` only where the report has an error.
+pub(crate) fn config<'a>(entries: &'a DeTable<'a>, report: &'a Report) -> Option<Config> {
+    let mut root = Table::root(entries, report);
+    let experiment = experiment::read(&mut root);
+    let router = router::read(&mut root);
+    let (ports, port) = ports::read(&mut root);
+    let neighbor = neighbors::read(&mut root);
+    let (tunnel, tunnel_names) = tunnels::read(&mut root);
+    let kernel_tables = routes::kernel_tables(&mut root);
+    let route = routes::read(&mut root, &tunnel_names);
+    let backbone = backbone::read(&mut root);
+    let semi_permeable = limits::semi_permeable(&mut root);
+    let limits = limits::read(&mut root);
+    root.finish();
+    Some(Config {
+        experiment: experiment?,
+        router: router?,
+        ports,
+        port,
+        neighbor,
+        kernel_tables,
+        route,
+        tunnel,
+        backbone,
+        semi_permeable,
+        limits,
+    })
+}
+
+/// Reads `[experiment]` and nothing else. `None` only where the report has an error.
+pub(crate) fn experiment_alone<'a>(
+    entries: &'a DeTable<'a>,
+    report: &'a Report,
+) -> Option<Experiment> {
+    experiment::read(&mut Table::root(entries, report))
+}

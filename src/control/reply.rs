@@ -1,0 +1,184 @@
+//! From the router's own types to what `show` prints.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::fib::Capability;
+use crate::forward::{Counters, DropReason};
+use crate::rib;
+
+/// `show ports`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ports {
+    /// By interface.
+    pub ports: Vec<PortState>,
+}
+
+/// A port.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PortState {
+    /// The interface's name.
+    pub interface: String,
+    /// How packets are read and sent.
+    pub driver: String,
+    /// Why not by a faster driver, or why not at all.
+    pub why_not: String,
+    /// The check of sources.
+    pub reverse_path: String,
+    /// `up`, `down`, `missing` or `error`.
+    pub state: String,
+    /// The largest IP packet in octets; 0 if the interface is missing.
+    pub mtu: u32,
+    /// Whether the kernel is told to leave Xcast packets to the router.
+    pub kernel_drop: bool,
+    /// Why not, if not.
+    pub kernel_drop_error: Option<String>,
+    /// Packets received.
+    pub packets_received: u64,
+    /// Octets of IP packets received.
+    pub bytes_received: u64,
+    /// Replicas sent in Xcast form.
+    pub replicas_sent_xcast: u64,
+    /// Replicas sent as unicast packets.
+    pub replicas_sent_unicast: u64,
+    /// Octets of IP packets sent.
+    pub bytes_sent: u64,
+    /// Frames lost because they came faster than they were read.
+    pub receive_overruns: u64,
+}
+
+/// `show routes`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Routes {
+    /// In the order in which they are consulted.
+    pub routes: Vec<RouteState>,
+}
+
+/// A next hop of a route.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RouteState {
+    /// The destinations.
+    pub prefix: String,
+    /// The gateway, if there is one.
+    pub via: Option<String>,
+    /// The interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// The tunnel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<String>,
+    /// `static`, or `kernel:TABLE`.
+    pub source: String,
+    /// The kernel's metric.
+    pub metric: u32,
+    /// `live`, `down`, `drop` or `throw`.
+    pub state: String,
+}
+
+/// `show neighbors`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Neighbors {
+    /// By interface and address.
+    pub neighbors: Vec<NeighborState>,
+}
+
+/// A neighbor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NeighborState {
+    /// Its IP address.
+    pub address: String,
+    /// The interface it is on.
+    pub interface: String,
+    /// Its link-layer address, where known.
+    pub link_address: Option<String>,
+    /// The kernel's state of it, in the kernel's words.
+    pub resolution: String,
+    /// `capable`, `incapable` or `unknown`.
+    pub xcast: String,
+    /// Whether that is configured.
+    pub pinned: bool,
+}
+
+/// `show counters`: one flat object.
+pub fn counters(counters: &Counters) -> Value {
+    let fields = [
+        ("packets-received", counters.packets_received),
+        ("packets-forwarded", counters.packets_forwarded),
+        ("packets-dropped", counters.packets_dropped),
+        ("replicas-sent", counters.replicas_sent),
+        ("unicast-conversions", counters.unicast_conversions),
+        ("premature-unicast-conversions", counters.premature_unicast_conversions),
+        ("destinations-received", counters.destinations_received),
+        ("destinations-forwarded", counters.destinations_forwarded),
+        ("destinations-delivered", counters.destinations_delivered),
+        ("destinations-dropped", counters.destinations_dropped()),
+        ("destinations-pending", counters.destinations_pending),
+        ("bytes-received", counters.bytes_received),
+        ("bytes-sent", counters.bytes_sent),
+        // There is no cache of partitions yet, so nothing was ever found in it.
+        ("partition-cache-hits", 0),
+    ];
+    fields
+        .into_iter()
+        .map(|(name, count)| (name.to_owned(), count.into()))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+/// `show drops`: every reason by its name, zeros too.
+pub fn drops(counters: &Counters) -> Value {
+    let each = DropReason::ALL.iter().zip(counters.drops);
+    let drops: Map<String, Value> =
+        each.map(|(reason, count)| (reason.name().to_owned(), count.into())).collect();
+    serde_json::json!({ "drops": drops })
+}
+
+/// `show routes`.
+pub fn routes(views: Vec<rib::RouteView>) -> Routes {
+    let state = |view: rib::RouteView| RouteState {
+        prefix: view.prefix.to_string(),
+        via: view.via.map(|via| via.to_string()),
+        interface: view.interface,
+        tunnel: view.tunnel,
+        source: view.source,
+        metric: view.metric,
+        state: view.state.unwrap_or("live").to_owned(),
+    };
+    Routes { routes: views.into_iter().map(state).collect() }
+}
+
+/// `show neighbors`.
+pub fn neighbors(views: Vec<rib::NeighborView>) -> Neighbors {
+    let state = |view: rib::NeighborView| NeighborState {
+        address: view.address.to_string(),
+        interface: view.interface,
+        link_address: view.link_address.map(link_address),
+        resolution: resolution(view.state).to_owned(),
+        xcast: match view.capability {
+            Capability::Capable => "capable".to_owned(),
+            Capability::Incapable => "incapable".to_owned(),
+        },
+        pinned: view.pinned,
+    };
+    Neighbors { neighbors: views.into_iter().map(state).collect() }
+}
+
+fn link_address(octets: [u8; 6]) -> String {
+    octets.map(|octet| format!("{octet:02x}")).join(":")
+}
+
+fn resolution(state: rib::NeighborState) -> &'static str {
+    match state {
+        rib::NeighborState::Incomplete => "incomplete",
+        rib::NeighborState::Reachable => "reachable",
+        rib::NeighborState::Stale => "stale",
+        rib::NeighborState::Delay => "delay",
+        rib::NeighborState::Probe => "probe",
+        rib::NeighborState::Failed => "failed",
+        rib::NeighborState::NoArp => "noarp",
+        rib::NeighborState::Permanent => "permanent",
+    }
+}

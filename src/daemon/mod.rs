@@ -1,0 +1,322 @@
+//! The router process: where the pure rooms meet the kernel.
+//!
+//! Two kinds of threads share nothing but messages:
+//!
+//! - the control thread ([`Daemon::run`]): kernel changes → [`Rib`] → new [`Fib`] → published;
+//!   control socket, signals, group memberships, the kernel-side drop, neighbors' upkeep;
+//! - one [`worker`]: the packet path.
+//!
+//! What a port needs but cannot get (its interface is missing, down, or refuses a socket) is a
+//! state to show, not a reason to exit.
+
+mod membership;
+mod ports;
+mod server;
+mod settings;
+mod worker;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use router_config::Config;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+
+pub use settings::rib_settings;
+pub use worker::{DeviceReport, Report};
+
+use crate::control::{self, Reply, Request, Topic};
+use crate::fib::Fib;
+use crate::kernel::{KernelError, Mirror};
+use crate::rib::{InterfaceIndex, Rib};
+use crate::wire::CodePoints;
+use ports::Ports;
+use server::Server;
+use worker::WorkerHandle;
+
+const KERNEL: Token = Token(0);
+const SIGNAL: Token = Token(1);
+const WAKE: Token = Token(2);
+/// How often neighbors in use are looked after.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why the router cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The kernel's state cannot be read or followed.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// Another system call failed.
+    #[error("{what}: {error}{}", missing_capability(.error))]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The worker did not come up.
+    #[error("the worker thread does not answer")]
+    Worker,
+}
+
+fn missing_capability(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            " (packet sockets need CAP_NET_RAW in this network namespace: run as root, or give \
+             the binary the capabilities CAP_NET_RAW and CAP_NET_ADMIN)"
+        }
+        _ => "",
+    }
+}
+
+fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> DaemonError {
+    let what = what.into();
+    |error| DaemonError::System { what, error }
+}
+
+/// Reads the configuration anew for a reload; what it says is shown to whoever asked.
+pub type Reread = Box<dyn Fn() -> Result<Config, String>>;
+
+/// A router.
+pub struct Daemon {
+    config: Config,
+    reread: Reread,
+    poll: Poll,
+    signals: Signals,
+    mirror: Mirror,
+    rib: Rib,
+    fib: Arc<Fib>,
+    worker: WorkerHandle,
+    ports: Ports,
+    server: Server,
+    /// Neighbors that packets were sent to since the last upkeep.
+    used: BTreeSet<(InterfaceIndex, IpAddr)>,
+    next_upkeep: Instant,
+}
+
+impl Daemon {
+    /// Takes up the kernel's state and starts forwarding.
+    ///
+    /// # Errors
+    /// Where privileges are missing, the error names the capability.
+    pub fn start(config: Config, reread: Reread) -> Result<Daemon, DaemonError> {
+        let poll = Poll::new().map_err(system("cannot make an event queue"))?;
+        let registry = poll.registry();
+        let waker = Waker::new(registry, WAKE).map_err(system("cannot make a waker"))?;
+        let waker = Arc::new(waker);
+        let mut signals =
+            Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("cannot listen for signals"))?;
+        let registered = registry.register(&mut signals, SIGNAL, Interest::READABLE);
+        registered.map_err(system("cannot wait for signals"))?;
+        let mut mirror = Mirror::open()?;
+        let registered =
+            registry.register(&mut SourceFd(&mirror.as_raw_fd()), KERNEL, Interest::READABLE);
+        registered.map_err(system("cannot wait for the kernel's changes"))?;
+
+        let settings = rib_settings(&config);
+        let code_points = settings.code_points;
+        let mut rib = Rib::new(settings);
+        let mut changes = Vec::new();
+        mirror.synchronize(&mut changes)?;
+        for change in changes {
+            rib.apply(change);
+        }
+        let fib = Arc::new(rib.compile());
+        let mut ports = Ports::open(&config.router.name, code_points);
+        ports.follow(&fib);
+        let worker = WorkerHandle::start(Arc::clone(&fib), Arc::clone(&waker))
+            .map_err(system("cannot start the worker"))?;
+        worker.report().ok_or(DaemonError::Worker)?; // its sockets are open now
+        let socket = &config.router.control_socket;
+        let what = format!("cannot listen on the control socket {}", socket.display());
+        let server = Server::listen(socket, waker).map_err(system(what))?;
+        for missing in rib.missing_ports() {
+            tracing::warn!(interface = missing, "the interface of a [[port]] does not exist");
+        }
+        let next_upkeep = Instant::now() + UPKEEP_INTERVAL;
+        let used = BTreeSet::new();
+        Ok(Daemon {
+            config,
+            reread,
+            poll,
+            signals,
+            mirror,
+            rib,
+            fib,
+            worker,
+            ports,
+            server,
+            used,
+            next_upkeep,
+        })
+    }
+
+    /// How many ports can carry packets now, and how many routes are known.
+    pub fn summary(&self) -> (usize, usize) {
+        let up = self.fib.ports().iter().flatten().filter(|port| port.up).count();
+        (up, self.rib.routes().len())
+    }
+
+    /// Runs until a signal or a request says stop.
+    pub fn run(mut self) -> Result<(), DaemonError> {
+        let mut events = Events::with_capacity(16);
+        loop {
+            let timeout = self.next_deadline().saturating_duration_since(Instant::now());
+            match self.poll.poll(&mut events, Some(timeout)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(system("cannot wait for events")(error));
+                }
+                _ => {}
+            }
+            // Each looks for itself whether there is anything to do.
+            self.follow_kernel()?;
+            self.resolve_wanted();
+            self.upkeep();
+            if self.answer_calls() || self.heed_signals() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        self.mirror.deadline().map_or(self.next_upkeep, |resync| resync.min(self.next_upkeep))
+    }
+
+    /// Kernel → Rib → Fib → worker.
+    fn follow_kernel(&mut self) -> Result<(), DaemonError> {
+        let mut changes = Vec::new();
+        self.mirror.poll(Instant::now(), &mut changes)?;
+        let mut changed = false;
+        for change in changes {
+            tracing::debug!(?change, "the kernel says");
+            changed |= self.rib.apply(change);
+        }
+        if changed {
+            self.publish();
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self) {
+        self.note_used();
+        self.fib = Arc::new(self.rib.compile());
+        self.worker.publish(Arc::clone(&self.fib));
+        self.ports.follow(&self.fib);
+    }
+
+    /// Asks the kernel to resolve what packets wait for.
+    fn resolve_wanted(&mut self) {
+        while let Ok((interface, address)) = self.worker.wanted.try_recv() {
+            self.resolve(interface, address);
+        }
+    }
+
+    fn resolve(&mut self, interface: InterfaceIndex, address: IpAddr) {
+        if let Err(error) = self.mirror.resolve(interface, address) {
+            tracing::warn!(%address, %error, "cannot ask the kernel to resolve a neighbor");
+        }
+    }
+
+    /// Has the kernel confirm neighbors that we send to: it does not see our packets, and would
+    /// let the entries lapse.
+    fn upkeep(&mut self) {
+        let now = Instant::now();
+        if now < self.next_upkeep {
+            return;
+        }
+        self.next_upkeep = now + UPKEEP_INTERVAL;
+        self.note_used();
+        let used = std::mem::take(&mut self.used);
+        let lapsed: Vec<_> = self.rib.stale().filter(|neighbor| used.contains(neighbor)).collect();
+        for (interface, address) in lapsed {
+            self.resolve(interface, address);
+        }
+    }
+
+    /// Collects the marks that the packet path left in the present Fib.
+    fn note_used(&mut self) {
+        for adjacency in self.fib.adjacencies() {
+            if adjacency.take_used()
+                && let Some(port) = self.fib.port(adjacency.port)
+            {
+                self.used.insert((port.interface, adjacency.address));
+            }
+        }
+    }
+
+    /// Returns whether to stop.
+    fn heed_signals(&mut self) -> bool {
+        let pending: Vec<i32> = self.signals.pending().collect();
+        if pending.contains(&SIGHUP)
+            && let Err(why) = self.reload()
+        {
+            tracing::error!("the configuration was not reloaded: {why}");
+        }
+        pending.iter().any(|signal| matches!(*signal, SIGTERM | SIGINT))
+    }
+
+    /// Returns whether to stop.
+    fn answer_calls(&mut self) -> bool {
+        let mut stop = false;
+        while let Ok((request, sender)) = self.server.calls.try_recv() {
+            stop |= request == Request::Drain;
+            let reply = match self.answer(request) {
+                Ok(value) => Reply::Done(value),
+                Err(why) => Reply::Failed(why),
+            };
+            let _gone = sender.send(reply);
+        }
+        stop
+    }
+
+    fn answer(&mut self, request: Request) -> Result<serde_json::Value, String> {
+        let topic = match request {
+            Request::Show(topic) => topic,
+            Request::Drain => return Ok(serde_json::Value::Null),
+            Request::Reload => return self.reload().map(|()| serde_json::Value::Null),
+        };
+        let report = || self.worker.report().ok_or("the worker does not answer");
+        let json = match topic {
+            Topic::Counters => Ok(control::counters(&report()?.counters)),
+            Topic::Drops => Ok(control::drops(&report()?.counters)),
+            Topic::Routes => serde_json::to_value(control::routes(self.rib.routes())),
+            Topic::Neighbors => serde_json::to_value(control::neighbors(self.rib.neighbors())),
+            Topic::Ports => {
+                let missing = self.rib.missing_ports();
+                serde_json::to_value(self.ports.states(&self.fib, &report()?, missing))
+            }
+        };
+        json.map_err(|error| error.to_string())
+    }
+
+    /// Takes up what may change while running: ports, routes, neighbors and limits.
+    fn reload(&mut self) -> Result<(), String> {
+        let config = (self.reread)()?;
+        let fixed = |config: &Config| (config.experiment, config.router.clone());
+        if fixed(&config) != fixed(&self.config) {
+            return Err("[experiment] and [router] cannot change while the router runs: \
+                        restart it"
+                .to_owned());
+        }
+        self.rib.set_settings(rib_settings(&config));
+        self.config = config;
+        self.publish();
+        tracing::info!("the configuration was reloaded");
+        Ok(())
+    }
+}
+
+/// The code points of a configuration.
+pub fn code_points(experiment: &router_config::Experiment) -> CodePoints {
+    CodePoints {
+        ip_protocol: experiment.ip_protocol,
+        all_routers_v4: experiment.all_routers_v4,
+        all_routers_v6: experiment.all_routers_v6,
+    }
+}

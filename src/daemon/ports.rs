@@ -1,0 +1,142 @@
+//! What the control plane holds for each port: group memberships and the kernel-side drop.
+
+use std::collections::BTreeMap;
+
+use super::membership::Membership;
+use super::worker::{DeviceReport, Report};
+use crate::control;
+use crate::fib::{Fib, Port, ReversePath};
+use crate::forward::PortCounters;
+use crate::kernel::IngressDrop;
+use crate::wire::CodePoints;
+
+/// Follows the ports of the Fibs.
+pub(super) struct Ports {
+    code_points: CodePoints,
+    /// The drop, or why there is none.
+    drop: Result<IngressDrop, String>,
+    /// By interface.
+    held: BTreeMap<u32, Held>,
+}
+
+struct Held {
+    name: String,
+    /// Given up with the port.
+    _membership: Option<Membership>,
+    /// Why the kernel-side drop is not on this interface, if so.
+    drop_error: Option<String>,
+}
+
+impl Ports {
+    /// Sets the kernel-side drop up under the router's name; without it (no nftables, no
+    /// privilege) the router works all the same, and says so.
+    pub(super) fn open(router: &str, code_points: CodePoints) -> Ports {
+        let drop = IngressDrop::open(router, code_points.ip_protocol).map_err(|error| {
+            tracing::warn!(%error, "no kernel-side drop: the kernel's stack sees Xcast packets too");
+            error.to_string()
+        });
+        Ports { code_points, drop, held: BTreeMap::new() }
+    }
+
+    /// Joins and leaves, attaches and detaches, as the ports come and go.
+    pub(super) fn follow(&mut self, fib: &Fib) {
+        let ports: BTreeMap<u32, &Port> =
+            fib.ports().iter().flatten().map(|port| (port.interface, port)).collect();
+        let gone = |interface: &u32, held: &mut Held| {
+            ports.get(interface).is_none_or(|port| port.name != held.name)
+        };
+        for (_, held) in self.held.extract_if(.., gone) {
+            if let Ok(drop) = &mut self.drop
+                && let Err(error) = drop.detach(&held.name)
+            {
+                tracing::debug!(interface = held.name, %error, "cannot detach the drop");
+            }
+        }
+        for (interface, port) in ports {
+            if !self.held.contains_key(&interface) {
+                let held = self.hold(port);
+                self.held.insert(interface, held);
+            }
+        }
+    }
+
+    fn hold(&mut self, port: &Port) -> Held {
+        let membership = Membership::join(port.interface, &self.code_points);
+        if let Err(error) = &membership {
+            tracing::warn!(interface = port.name, %error, "cannot join the group of Xcast routers");
+        }
+        let drop_error = match &mut self.drop {
+            Ok(drop) => drop.attach(&port.name).err().map(|error| {
+                tracing::warn!(interface = port.name, %error, "no kernel-side drop here");
+                error.to_string()
+            }),
+            Err(error) => Some(error.clone()),
+        };
+        Held { name: port.name.clone(), _membership: membership.ok(), drop_error }
+    }
+
+    /// What `show ports` prints; `missing` are configured ports without an interface.
+    pub(super) fn states(
+        &self,
+        fib: &Fib,
+        report: &Report,
+        missing: Vec<String>,
+    ) -> control::Ports {
+        let slots = fib.ports().iter().enumerate();
+        let present = slots.filter_map(|(id, port)| {
+            let device = report.devices.get(id).cloned().unwrap_or_default();
+            let counters = report.counters.ports.get(id).copied().unwrap_or_default();
+            Some(self.state(port.as_ref()?, device, counters))
+        });
+        let mut ports: Vec<control::PortState> = present.collect();
+        ports.extend(missing.into_iter().map(missing_port));
+        ports.sort_by(|a, b| a.interface.cmp(&b.interface));
+        control::Ports { ports }
+    }
+
+    fn state(
+        &self,
+        port: &Port,
+        device: DeviceReport,
+        counters: PortCounters,
+    ) -> control::PortState {
+        let drop_error = match self.held.get(&port.interface) {
+            Some(held) => held.drop_error.clone(),
+            None => Some("not attached yet".to_owned()),
+        };
+        let state = match (&device.error, port.up) {
+            (Some(_), _) => "error",
+            (None, true) => "up",
+            (None, false) => "down",
+        };
+        control::PortState {
+            interface: port.name.clone(),
+            driver: "packet".to_owned(),
+            why_not: device.error.unwrap_or_else(|| "xdp is not built in this release".to_owned()),
+            reverse_path: match port.reverse_path {
+                ReversePath::Strict => "strict".to_owned(),
+                ReversePath::Loose => "loose".to_owned(),
+                ReversePath::Off => "off".to_owned(),
+            },
+            state: state.to_owned(),
+            mtu: port.mtu,
+            kernel_drop: drop_error.is_none(),
+            kernel_drop_error: drop_error,
+            packets_received: counters.packets_received,
+            bytes_received: counters.bytes_received,
+            replicas_sent_xcast: counters.replicas_sent_xcast,
+            replicas_sent_unicast: counters.replicas_sent_unicast,
+            bytes_sent: counters.bytes_sent,
+            receive_overruns: device.overruns,
+        }
+    }
+}
+
+fn missing_port(interface: String) -> control::PortState {
+    control::PortState {
+        why_not: "the interface does not exist, or is not an Ethernet interface".to_owned(),
+        state: "missing".to_owned(),
+        interface,
+        ..control::PortState::default()
+    }
+}

@@ -1,0 +1,53 @@
+//! From the configuration to what the rib needs of it.
+
+use router_config::{Config, IpNetwork, Port, ReversePath, RouteTarget, XcastNeighbors};
+
+use super::code_points;
+use crate::fib::{self, Prefix};
+use crate::rib::{PortPolicy, PortSettings, Settings, StaticRoute, StaticTarget};
+
+/// The rib's settings.
+pub fn rib_settings(config: &Config) -> Settings {
+    let ports = match config.port.as_slice() {
+        [] => PortPolicy::All(port_settings(&config.ports.port(""))),
+        listed => PortPolicy::Listed(
+            listed.iter().map(|port| (port.interface.clone(), port_settings(port))).collect(),
+        ),
+    };
+    let routes = config.route.iter().map(|route| StaticRoute {
+        prefix: prefix(route.prefix),
+        target: match &route.target {
+            RouteTarget::Via(gateway) => StaticTarget::Via(*gateway),
+            RouteTarget::Interface(name) => StaticTarget::Interface(name.clone()),
+            RouteTarget::Tunnel(name) => StaticTarget::Tunnel(name.clone()),
+            RouteTarget::Drop => StaticTarget::Drop,
+        },
+    });
+    Settings {
+        code_points: code_points(&config.experiment),
+        ports,
+        pins: config.neighbor.iter().map(|pin| (pin.address, pin.xcast)).collect(),
+        kernel_tables: config.kernel_tables.clone(),
+        static_routes: routes.collect(),
+        sources: config.limits.sources.iter().copied().map(prefix).collect(),
+        destinations: config.limits.destinations.iter().copied().map(prefix).collect(),
+        allow_icmp_echo: config.limits.allow_icmp_echo,
+    }
+}
+
+fn port_settings(port: &Port) -> PortSettings {
+    PortSettings {
+        reverse_path: match port.reverse_path {
+            ReversePath::Strict => fib::ReversePath::Strict,
+            ReversePath::Loose => fib::ReversePath::Loose,
+            ReversePath::Off => fib::ReversePath::Off,
+        },
+        // Until neighbors are probed, `probe` acts as `all`.
+        neighbors_capable: port.xcast_neighbors != XcastNeighbors::None,
+        accept_group_frames: port.accept_group_frames,
+    }
+}
+
+fn prefix(network: IpNetwork) -> Prefix {
+    Prefix::new(network.network(), network.prefix()).expect("a network's prefix has its length")
+}

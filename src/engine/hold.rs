@@ -1,0 +1,148 @@
+//! Replicas that wait for a neighbor's link-layer address, so that no first packet is lost to
+//! ARP. Bounded in number and time; what does not fit or waits too long is dropped and counted
+//! as `neighbor-unresolved`.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::fib::{Fib, PortId, Rewrite};
+use crate::forward::{Counters, DropReason, LINK_HEADER_LEN, Replica, Target};
+use crate::io::Transmit;
+
+/// Replicas that may wait for one neighbor.
+const PER_NEIGHBOR: usize = 64;
+/// Neighbors that may be waited for at once.
+const NEIGHBORS: usize = 256;
+/// How long a replica may wait: a little longer than the kernel asks (three times, a second
+/// apart).
+const PATIENCE: Duration = Duration::from_millis(3500);
+/// How often a neighbor that is waited for is asked for again.
+const ASK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// There is no room; the replica is not held.
+#[derive(Debug)]
+pub(super) struct Full;
+
+#[derive(Default)]
+pub(super) struct Hold {
+    neighbors: Vec<Waiting>,
+}
+
+/// What waits for one neighbor.
+struct Waiting {
+    port: PortId,
+    address: IpAddr,
+    asked: Instant,
+    frames: Vec<Held>,
+}
+
+struct Held {
+    replica: Replica,
+    since: Instant,
+    /// Complete but for the link-layer header.
+    frame: Vec<u8>,
+}
+
+impl Hold {
+    pub(super) fn is_empty(&self) -> bool {
+        self.neighbors.is_empty()
+    }
+
+    /// Holds a replica for the neighbor it names; `Ok(true)` if it is the first to wait for it.
+    pub(super) fn put(
+        &mut self,
+        replica: &Replica,
+        head: &[u8],
+        tail: &[u8],
+        now: Instant,
+    ) -> Result<bool, Full> {
+        let Target::Neighbor { port, address } = replica.target else { return Err(Full) };
+        let held = Held { replica: *replica, since: now, frame: [head, tail].concat() };
+        let known = |waiting: &Waiting| waiting.port == port && waiting.address == address;
+        match self.neighbors.iter().position(known) {
+            Some(at) if self.neighbors[at].frames.len() < PER_NEIGHBOR => {
+                self.neighbors[at].frames.push(held);
+                Ok(false)
+            }
+            None if self.neighbors.len() < NEIGHBORS => {
+                self.neighbors.push(Waiting { port, address, asked: now, frames: vec![held] });
+                Ok(true)
+            }
+            _ => Err(Full),
+        }
+    }
+
+    /// Sends what can be sent, gives up what waited too long.
+    pub(super) fn tend<T: Transmit>(
+        &mut self,
+        fib: &Fib,
+        transmitters: &mut [Option<T>],
+        counters: &mut Counters,
+        now: Instant,
+    ) {
+        self.neighbors.retain_mut(|waiting| {
+            let adjacency = fib.find_adjacency(waiting.port, waiting.address);
+            if let Some(rewrite) = adjacency.and_then(|adjacency| adjacency.rewrite) {
+                let device = transmitters.get_mut(usize::from(waiting.port));
+                waiting.send(rewrite, device.and_then(Option::as_mut), counters);
+                return false;
+            }
+            waiting.give_up(now, counters);
+            !waiting.frames.is_empty()
+        });
+    }
+
+    /// Drops what waits on a port, which is no more.
+    pub(super) fn abandon(&mut self, port: PortId, counters: &mut Counters) {
+        for waiting in self.neighbors.extract_if(.., |waiting| waiting.port == port) {
+            for held in &waiting.frames {
+                counters.released(&held.replica);
+                counters.failed(&held.replica, DropReason::PortDown);
+            }
+        }
+    }
+
+    /// The neighbors that were asked for a while ago and have not answered.
+    pub(super) fn ask_again(&mut self, now: Instant, wanted: &mut Vec<(PortId, IpAddr)>) {
+        let due = |waiting: &&mut Waiting| now.duration_since(waiting.asked) >= ASK_INTERVAL;
+        for waiting in self.neighbors.iter_mut().filter(due) {
+            waiting.asked = now;
+            wanted.push((waiting.port, waiting.address));
+        }
+    }
+}
+
+impl Waiting {
+    fn send<T: Transmit>(
+        &mut self,
+        rewrite: Rewrite,
+        device: Option<&mut T>,
+        counters: &mut Counters,
+    ) {
+        for held in &mut self.frames {
+            held.frame[..LINK_HEADER_LEN].copy_from_slice(&rewrite);
+        }
+        let frames = &self.frames;
+        let mut done = |index: usize, taken: bool| {
+            counters.released(&frames[index].replica);
+            super::count(counters, &frames[index].replica, taken);
+        };
+        match device {
+            Some(device) => {
+                device.transmit(frames.len(), |index| (&frames[index].frame, &[]), done);
+            }
+            None => (0..frames.len()).for_each(|index| done(index, false)),
+        }
+    }
+
+    fn give_up(&mut self, now: Instant, counters: &mut Counters) {
+        self.frames.retain(|held| {
+            let patient = now.duration_since(held.since) < PATIENCE;
+            if !patient {
+                counters.released(&held.replica);
+                counters.failed(&held.replica, DropReason::NeighborUnresolved);
+            }
+            patient
+        });
+    }
+}

@@ -1,0 +1,94 @@
+//! The command line: one file a subcommand.
+//!
+//! Exit status: 0 done, 1 the work failed, 2 wrong usage or configuration.
+
+mod experiment;
+mod output;
+mod recv;
+mod router;
+mod send;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Send one packet to many destinations: an Xcast (RFC 5058) router and its tools
+#[derive(Parser)]
+#[command(name = "xcast", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a router, or check its configuration
+    #[command(subcommand)]
+    Router(router::Command),
+    /// Show the state of a running router
+    Show(show::Show),
+    /// Have a running router read its configuration file again
+    Reload(show::Control),
+    /// Stop a running router
+    Drain(show::Control),
+    /// Send a UDP datagram to many destinations in one packet
+    Send(send::Send),
+    /// Receive UDP datagrams and print them
+    Recv(recv::Recv),
+}
+
+/// Why a command ends without success.
+#[derive(Debug)]
+enum Failure {
+    /// The work failed: exit status 1.
+    Work(String),
+    /// Wrong usage or configuration: exit status 2.
+    Usage(String),
+}
+
+impl Failure {
+    fn work(error: impl std::fmt::Display) -> Failure {
+        Failure::Work(error.to_string())
+    }
+
+    fn usage(error: impl std::fmt::Display) -> Failure {
+        Failure::Usage(error.to_string())
+    }
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse(); // exits with 2 on wrong usage
+    log_to_stderr();
+    let done = match arguments.command {
+        Command::Router(command) => router::run(command),
+        Command::Show(show) => show::show(&show),
+        Command::Reload(control) => show::reload(&control),
+        Command::Drain(control) => show::drain(&control),
+        Command::Send(send) => send::run(&send),
+        Command::Recv(recv) => recv::run(&recv),
+    };
+    let (message, status) = match done {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Work(message)) => (message, 1),
+        Err(Failure::Usage(message)) => (message, 2),
+    };
+    if !message.is_empty() {
+        output::complain(&message);
+    }
+    ExitCode::from(status)
+}
+
+/// `XCAST_LOG` chooses what is logged, such as `debug` or `xcast::daemon=debug`.
+fn log_to_stderr() {
+    use std::io::IsTerminal;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("XCAST_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+}

@@ -1,0 +1,60 @@
+//! Printing: lines, tables, complaints. A reader that has gone away ends the command quietly.
+
+use std::io::{self, Write};
+
+use super::Failure;
+
+/// Prints one line to standard output, at once.
+pub(super) fn line(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::Work(String::new()),
+        _ => Failure::Work(format!("cannot write to standard output: {error}")),
+    })
+}
+
+/// Prints an error for people. Where even that fails there is nobody to tell.
+pub(super) fn complain(text: &str) {
+    let _nobody = writeln!(io::stderr(), "xcast: {text}");
+}
+
+/// Prints a note that is not part of the output.
+pub(super) fn note(text: &str) {
+    let _nobody = writeln!(io::stderr(), "{text}");
+}
+
+/// Lays rows out in columns, under a head. Columns that look like numbers stand right.
+pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([head[column].chars().count()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let is_number = |cell: &str| !cell.is_empty() && cell.chars().all(|c| c.is_ascii_digit());
+    let numeric: Vec<bool> = (0..head.len())
+        .map(|column| !rows.is_empty() && rows.iter().all(|row| is_number(&row[column])))
+        .collect();
+    let lay = |cells: Vec<&str>| {
+        let padded = cells.iter().enumerate().map(|(column, cell)| match numeric[column] {
+            true => format!("{cell:>width$}", width = widths[column]),
+            false => format!("{cell:<width$}", width = widths[column]),
+        });
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    let mut lines = vec![lay(head.to_vec())];
+    lines.extend(rows.iter().map(|row| lay(row.iter().map(String::as_str).collect())));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_align_text_left_and_numbers_right() {
+        let rows = [vec!["a".into(), "5".into()], vec!["long".into(), "1000".into()]];
+        assert_eq!(table(&["name", "count"], &rows), "name  count\na         5\nlong   1000");
+        assert_eq!(table(&["name"], &[]), "name");
+    }
+}

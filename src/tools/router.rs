@@ -1,0 +1,95 @@
+//! `xcast router run` and `xcast router check`.
+
+use std::path::{Path, PathBuf};
+
+use router_config::{Config, Diagnostic};
+
+use super::{Failure, output};
+use crate::daemon::Daemon;
+
+#[derive(clap::Subcommand)]
+pub(super) enum Command {
+    /// Run in the foreground. SIGHUP reloads the configuration, SIGTERM stops with status 0
+    Run(Run),
+    /// Check a configuration file: all errors at once, each as FILE:LINE:COL
+    Check(Check),
+}
+
+#[derive(clap::Args)]
+pub(super) struct Run {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(clap::Args)]
+pub(super) struct Check {
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Print the whole effective configuration
+    #[arg(long)]
+    print: bool,
+}
+
+pub(super) fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(run) => run_router(&run),
+        Command::Check(check) => check_config(&check),
+    }
+}
+
+fn check_config(check: &Check) -> Result<(), Failure> {
+    let config = read(&check.config)?;
+    for port in config.port.iter().filter(|port| !interface_exists(&port.interface)) {
+        output::note(&format!(
+            "{}: warning: there is no interface `{}` here now",
+            check.config.display(),
+            port.interface
+        ));
+    }
+    match check.print {
+        true => output::line(config.to_string().trim_end()),
+        false => Ok(()),
+    }
+}
+
+fn interface_exists(name: &str) -> bool {
+    Path::new("/sys/class/net").join(name).exists()
+}
+
+fn run_router(run: &Run) -> Result<(), Failure> {
+    let config = read(&run.config)?;
+    let name = config.router.name.clone();
+    let path = run.config.clone();
+    let reread = move || parse(&path).map(|(config, _)| config);
+    let daemon = Daemon::start(config, Box::new(reread)).map_err(Failure::work)?;
+    let (ports, routes) = daemon.summary();
+    output::line(&format!("ready: router {name} forwards, {ports} ports up, {routes} routes"))?;
+    daemon.run().map_err(Failure::work)
+}
+
+/// Reads a configuration, its warnings going to standard error.
+fn read(path: &Path) -> Result<Config, Failure> {
+    let (config, warnings) = parse(path).map_err(Failure::Usage)?;
+    warnings.iter().for_each(|warning| output::note(warning));
+    Ok(config)
+}
+
+/// A configuration and its warnings, or all that is wrong with it.
+fn parse(path: &Path) -> Result<(Config, Vec<String>), String> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read the configuration {file}: {error}"))?;
+    let render = |diagnostics: Vec<Diagnostic>| -> Vec<String> {
+        diagnostics.iter().map(|diagnostic| diagnostic.render(&file, &text)).collect()
+    };
+    match router_config::parse(&text) {
+        Ok((config, warnings)) => Ok((config, render(warnings))),
+        Err(diagnostics) => {
+            let count = diagnostics.len();
+            let plural = if count == 1 { "" } else { "s" };
+            Err(format!("{count} problem{plural} in {file}\n{}", render(diagnostics).join("\n")))
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! `xcast send`: a UDP datagram to many destinations in one packet.
+
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::experiment::Experiment;
+use super::{Failure, output};
+use crate::forward::{Counters, DropReason};
+use crate::host::{Destination, Message, XcastSocket, reserve_port};
+
+#[derive(clap::Args)]
+pub(super) struct Send {
+    /// Destinations: ADDR[:PORT],...
+    #[arg(long, value_name = "LIST", value_delimiter = ',', required = true)]
+    to: Vec<String>,
+    /// UDP port of the destinations that name none
+    #[arg(long)]
+    port: Option<u16>,
+    /// UDP source port; 0 lets the kernel choose
+    #[arg(long, default_value_t = 0)]
+    source_port: u16,
+    /// Send by this interface only
+    #[arg(long, value_name = "IF")]
+    interface: Option<String>,
+    /// Payload: this text
+    #[arg(long, group = "payload")]
+    text: Option<String>,
+    /// Payload: this file
+    #[arg(long, group = "payload")]
+    file: Option<PathBuf>,
+    /// Payload: standard input
+    #[arg(long, group = "payload")]
+    stdin: bool,
+    /// Octets of payload: cut, or filled up
+    #[arg(long, value_name = "BYTES")]
+    size: Option<u16>,
+    /// How many packets
+    #[arg(long, default_value_t = 1)]
+    count: u64,
+    /// Time between packets
+    #[arg(long, default_value = "10ms", value_parser = humantime::parse_duration)]
+    interval: Duration,
+    /// Channel identifier, decimal or 0x hexadecimal; 0 = none
+    #[arg(long, default_value = "0", value_parser = channel)]
+    channel: u32,
+    /// Hide from receivers and later routers the destinations they do not serve
+    #[arg(long)]
+    anonymous: bool,
+    /// DSCP of the packets
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..64))]
+    dscp: u8,
+    /// Time to live
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u8).range(1..))]
+    ttl: u8,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    experiment: Experiment,
+}
+
+pub(super) fn run(send: &Send) -> Result<(), Failure> {
+    let destinations = destinations(&send.to, send.port)?;
+    let payload = send.payload()?;
+    let code_points = send.experiment.code_points()?;
+    let mut socket =
+        XcastSocket::open(code_points, send.interface.as_deref()).map_err(Failure::work)?;
+    let (_held, source_port) = reserve_port(send.source_port)
+        .map_err(|error| Failure::Work(format!("source port {}: {error}", send.source_port)))?;
+    let message = Message {
+        destinations: &destinations,
+        source: None,
+        source_port,
+        channel: send.channel,
+        anonymous: send.anonymous,
+        dscp: send.dscp,
+        ttl: send.ttl,
+        payload: &payload,
+    };
+    let start = Instant::now();
+    for number in 0..send.count {
+        wait_until(start, send.interval, number);
+        socket.send(&message).map_err(Failure::work)?;
+    }
+    socket.flush().map_err(Failure::work)?;
+    report(send, destinations.len(), socket.counters())
+}
+
+/// Packet `number` is due `number` intervals after the start, however long sending took.
+fn wait_until(start: Instant, interval: Duration, number: u64) {
+    let due = interval.as_secs_f64() * number as f64;
+    let wait = due - start.elapsed().as_secs_f64();
+    if wait > 0.0 {
+        std::thread::sleep(Duration::from_secs_f64(wait));
+    }
+}
+
+fn report(send: &Send, destinations: usize, counters: &Counters) -> Result<(), Failure> {
+    let served = counters.destinations_forwarded + counters.destinations_delivered;
+    if send.json {
+        let json = serde_json::json!({
+            "packets": send.count,
+            "destinations": destinations,
+            "copies": counters.replicas_sent,
+            "served": served,
+            "dropped": counters.destinations_dropped(),
+        });
+        output::line(&json.to_string())?;
+    } else {
+        let (packets, copies) = (send.count, counters.replicas_sent);
+        output::line(&format!(
+            "{packets} packet(s) to {destinations} destination(s) each: {copies} copies left \
+             this host, for {served} destinations"
+        ))?;
+    }
+    let reasons = DropReason::ALL.iter().zip(counters.drops).filter(|(_, count)| *count > 0);
+    let reasons: Vec<_> =
+        reasons.map(|(reason, count)| format!("{count} by {}", reason.name())).collect();
+    match reasons.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Work(format!("not sent: {}", reasons.join(", ")))),
+    }
+}
+
+impl Send {
+    fn payload(&self) -> Result<Vec<u8>, Failure> {
+        let mut payload = Vec::new();
+        if let Some(text) = &self.text {
+            payload.extend(text.bytes());
+        } else if let Some(path) = &self.file {
+            payload = std::fs::read(path)
+                .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+        } else if self.stdin {
+            std::io::stdin().read_to_end(&mut payload).map_err(Failure::work)?;
+        }
+        if let Some(size) = self.size {
+            let filler = (payload.len()..usize::from(size)).map(|at| at as u8);
+            let filler: Vec<u8> = filler.collect();
+            payload.extend(filler);
+            payload.truncate(usize::from(size));
+        }
+        Ok(payload)
+    }
+}
+
+fn destinations(texts: &[String], port: Option<u16>) -> Result<Vec<Destination>, Failure> {
+    texts.iter().map(|text| destination(text, port).map_err(Failure::Usage)).collect()
+}
+
+fn destination(text: &str, port: Option<u16>) -> Result<Destination, String> {
+    if text.contains('/') {
+        return Err(format!("`{text}`: a DSCP for each destination is not built in this release"));
+    }
+    if text.starts_with('[') || text.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()) {
+        return Err(format!("`{text}`: IPv6 is not built in this release"));
+    }
+    let (address, port) = match text.split_once(':') {
+        None => (text, port.ok_or(format!("`{text}` names no port, and there is no --port"))?),
+        Some((address, own)) => {
+            (address, own.parse().map_err(|_| format!("`{text}`: `{own}` is not a UDP port"))?)
+        }
+    };
+    let address: Ipv4Addr =
+        address.parse().map_err(|_| format!("`{text}`: `{address}` is not an IPv4 address"))?;
+    match port {
+        0 => Err(format!("`{text}`: 0 is not a port to send to")),
+        port => Ok(Destination { address, port }),
+    }
+}
+
+fn channel(text: &str) -> Result<u32, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| "not a number of 32 bits".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_destinations() {
+        let read = |text| destination(text, Some(9)).map(|d| (d.address.to_string(), d.port));
+        assert_eq!(read("10.0.0.1"), Ok(("10.0.0.1".to_owned(), 9)));
+        assert_eq!(read("10.0.0.1:7"), Ok(("10.0.0.1".to_owned(), 7)));
+        for wrong in ["", "10.0.0", "10.0.0.1:", "10.0.0.1:70000", "10.0.0.1:0", "10.0.0.1:9/46"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["::1", "[::1]:9"] {
+            assert!(read(wrong).unwrap_err().contains("IPv6"), "{wrong}");
+        }
+        assert!(destination("10.0.0.1", None).is_err());
+    }
+
+    #[test]
+    fn reads_channels() {
+        assert_eq!((channel("17"), channel("0xff")), (Ok(17), Ok(255)));
+        assert!(channel("0x1ffffffff").is_err() && channel("x").is_err());
+    }
+}

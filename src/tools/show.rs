@@ -1,0 +1,182 @@
+//! `xcast show`, `reload` and `drain`: a running router by its control socket.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Failure, output};
+use crate::control::{Neighbors, Ports, Reply, Request, Routes, Topic};
+
+const VARIABLE: &str = "XCAST_SOCKET";
+const FOLDER: &str = "/run/xcast";
+/// How long a router may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(clap::Args)]
+pub(super) struct Show {
+    /// What to show
+    topic: Topic,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    control: Control,
+}
+
+#[derive(clap::Args)]
+pub(super) struct Control {
+    /// The router's control socket; else $XCAST_SOCKET, else the only one in /run/xcast
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+pub(super) fn show(show: &Show) -> Result<(), Failure> {
+    let value = show.control.ask(Request::Show(show.topic))?;
+    let text = match show.json {
+        true => value.to_string(),
+        false => for_people(show.topic, value).map_err(Failure::work)?,
+    };
+    output::line(&text)
+}
+
+pub(super) fn reload(control: &Control) -> Result<(), Failure> {
+    control.ask(Request::Reload).map(|_| ())
+}
+
+pub(super) fn drain(control: &Control) -> Result<(), Failure> {
+    control.ask(Request::Drain).map(|_| ())
+}
+
+impl Control {
+    fn ask(&self, request: Request) -> Result<Value, Failure> {
+        let path = self.path()?;
+        let reply = exchange(&path, request).map_err(|error| {
+            Failure::Work(format!("no answer from a router at {}: {error}", path.display()))
+        })?;
+        match reply {
+            Reply::Done(value) => Ok(value),
+            Reply::Failed(why) => Err(Failure::Work(why)),
+        }
+    }
+
+    fn path(&self) -> Result<PathBuf, Failure> {
+        let named = self.socket.clone().or_else(|| std::env::var_os(VARIABLE).map(Into::into));
+        if let Some(path) = named {
+            return Ok(path);
+        }
+        let entries = std::fs::read_dir(FOLDER).into_iter().flatten().flatten();
+        let mut sockets: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        sockets.retain(|path| path.extension().is_some_and(|extension| extension == "sock"));
+        sockets.sort();
+        match sockets.as_slice() {
+            [only] => Ok(only.clone()),
+            [] => Err(Failure::Usage(format!(
+                "no router's socket in {FOLDER}: name one by --socket or {VARIABLE}"
+            ))),
+            several => {
+                let names: Vec<_> = several.iter().map(|path| path.display().to_string()).collect();
+                Err(Failure::Usage(format!(
+                    "which router? Name one by --socket or {VARIABLE}: {}",
+                    names.join(", ")
+                )))
+            }
+        }
+    }
+}
+
+fn exchange(path: &Path, request: Request) -> std::io::Result<Reply> {
+    let stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut text = serde_json::to_vec(&request)?;
+    text.push(b'\n');
+    (&stream).write_all(&text)?;
+    let mut line = String::new();
+    BufReader::new(&stream).read_line(&mut line)?;
+    Ok(serde_json::from_str(&line)?)
+}
+
+fn for_people(topic: Topic, value: Value) -> serde_json::Result<String> {
+    Ok(match topic {
+        Topic::Counters => numbers("counter", &value, false),
+        Topic::Drops => numbers("reason", &value["drops"], true),
+        Topic::Ports => ports(serde_json::from_value(value)?),
+        Topic::Routes => routes(serde_json::from_value(value)?),
+        Topic::Neighbors => neighbors(serde_json::from_value(value)?),
+    })
+}
+
+fn numbers(head: &str, value: &Value, hide_zeros: bool) -> String {
+    let fields = value.as_object().into_iter().flatten();
+    let fields = fields.filter(|(_, count)| !hide_zeros || count.as_u64() != Some(0));
+    let rows: Vec<_> = fields.map(|(name, count)| vec![name.clone(), count.to_string()]).collect();
+    match rows.is_empty() {
+        true => "nothing was dropped".to_owned(),
+        false => output::table(&[head, "count"], &rows),
+    }
+}
+
+fn ports(ports: Ports) -> String {
+    let row = |port: crate::control::PortState| {
+        let drop = if port.kernel_drop { "yes".to_owned() } else { "NO".to_owned() };
+        let note = match (&port.kernel_drop_error, port.state.as_str()) {
+            (_, "error" | "missing") => port.why_not.clone(),
+            (Some(error), _) => format!("no kernel-side drop: {error}"),
+            (None, _) => String::new(),
+        };
+        let (xcast, unicast) = (port.replicas_sent_xcast, port.replicas_sent_unicast);
+        vec![
+            port.interface,
+            port.state,
+            port.driver,
+            port.mtu.to_string(),
+            port.reverse_path,
+            drop,
+            port.packets_received.to_string(),
+            xcast.to_string(),
+            unicast.to_string(),
+            note,
+        ]
+    };
+    let head = [
+        "interface",
+        "state",
+        "driver",
+        "mtu",
+        "reverse-path",
+        "kernel-drop",
+        "received",
+        "xcast-sent",
+        "unicast-sent",
+        "note",
+    ];
+    output::table(&head, &ports.ports.into_iter().map(row).collect::<Vec<_>>())
+}
+
+fn routes(routes: Routes) -> String {
+    let row = |route: crate::control::RouteState| {
+        let out = route.interface.or(route.tunnel).unwrap_or_default();
+        let via = route.via.unwrap_or_default();
+        vec![route.prefix, via, out, route.source, route.metric.to_string(), route.state]
+    };
+    let head = ["prefix", "via", "interface", "source", "metric", "state"];
+    output::table(&head, &routes.routes.into_iter().map(row).collect::<Vec<_>>())
+}
+
+fn neighbors(neighbors: Neighbors) -> String {
+    let row = |neighbor: crate::control::NeighborState| {
+        let pinned = if neighbor.pinned { " (pinned)" } else { "" };
+        vec![
+            neighbor.address,
+            neighbor.interface,
+            neighbor.link_address.unwrap_or_default(),
+            neighbor.resolution,
+            format!("{}{pinned}", neighbor.xcast),
+        ]
+    };
+    let head = ["address", "interface", "link-address", "resolution", "xcast"];
+    output::table(&head, &neighbors.neighbors.into_iter().map(row).collect::<Vec<_>>())
+}
