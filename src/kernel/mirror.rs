@@ -28,7 +28,8 @@ use super::watch::{Verdict, Watch};
 use super::{KernelError, request};
 use crate::rib::{Change, InterfaceIndex, KernelRoute};
 
-/// The receive buffer of the event socket, in octets: room for some 20,000 route changes.
+/// The receive buffer of the event socket, in octets: room for some 40,000 route changes
+/// that wait to be read.
 pub const EVENT_BUFFER: usize = 16 << 20;
 
 /// A full dump after lost notifications, at most once in this time.

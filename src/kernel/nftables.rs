@@ -11,6 +11,8 @@
 //! of a crashed router stays until a router of the same name starts.
 
 mod message;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 
@@ -70,7 +72,8 @@ impl IngressDrop {
     /// vanished and came back is attached anew.
     ///
     /// # Errors
-    /// No such interface, or the kernel refused.
+    /// The kernel refused. An interface that does not exist is refused by older kernels only;
+    /// newer ones accept it and drop from the moment it appears.
     pub fn attach(&mut self, interface: &str) -> Result<(), KernelError> {
         let action = format!("attach the kernel-side drop to {interface}");
         let rules = self.rules.clone();
@@ -81,7 +84,7 @@ impl IngressDrop {
             }
         })?;
         // The chain is there, with its rules and counters, but perhaps without its interface:
-        // kernels since 6.13 keep a chain whose interface went.
+        // newer kernels keep a chain whose interface went.
         if verdict.code == libc::EEXIST {
             verdict = self.commit(&action, |batch| batch.new_chain(interface, false))?;
         }
