@@ -33,7 +33,8 @@ pub use worker::{DeviceReport, Report};
 
 use crate::control::{self, Reply, Request, Topic};
 use crate::fib::Fib;
-use crate::kernel::{KernelError, Mirror};
+use crate::io::force_receive_buffer;
+use crate::kernel::{EVENT_BUFFER, KernelError, Mirror};
 use crate::rib::{InterfaceIndex, Rib};
 use crate::wire::CodePoints;
 use ports::Ports;
@@ -114,7 +115,7 @@ impl Daemon {
             Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("cannot listen for signals"))?;
         let registered = registry.register(&mut signals, SIGNAL, Interest::READABLE);
         registered.map_err(system("cannot wait for signals"))?;
-        let mut mirror = Mirror::open()?;
+        let mut mirror = Mirror::open_with(EVENT_BUFFER, force_receive_buffer)?;
         let registered =
             registry.register(&mut SourceFd(&mirror.as_raw_fd()), KERNEL, Interest::READABLE);
         registered.map_err(system("cannot wait for the kernel's changes"))?;

@@ -318,7 +318,7 @@ fn malformed_packets_are_counted_as_packets_under_their_own_reason() {
         (&[(12, 224)], "source"),
         (&[(12, 127)], "source"),
         (&[(12, 0), (13, 0), (14, 0), (15, 0)], "source"),
-        (&[(15, 255)], "source"), // the link's broadcast address
+        (&[(15, 255)], "source"),            // the link's broadcast address
         (&[(12, 169), (13, 254)], "source"), // link-local, to destinations off the link
         (&[(20, 0x20)], "version"),
         (&[(29, 8)], "length"),

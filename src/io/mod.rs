@@ -21,6 +21,8 @@ mod filter;
 mod ring;
 mod system;
 
+pub use system::force_receive_buffer;
+
 /// A received frame.
 pub struct Frame<'a> {
     /// The whole frame, link-layer header first.

@@ -1,7 +1,7 @@
 //! The few system calls that have no safe wrapper elsewhere.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// The length type of the socket calls.
 pub(super) fn socklen<T>() -> libc::socklen_t {
@@ -38,4 +38,13 @@ pub(super) fn option<T: Copy>(
     let result =
         unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &raw mut length) };
     check(result).map(|_| value)
+}
+
+/// Lets `size` octets wait in a socket, beyond the system's limit.
+///
+/// # Errors
+/// What the kernel says; without `CAP_NET_ADMIN` it is `PermissionDenied`.
+pub fn force_receive_buffer(socket: BorrowedFd<'_>, size: usize) -> io::Result<()> {
+    let size = libc::c_int::try_from(size).unwrap_or(libc::c_int::MAX);
+    set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &size)
 }

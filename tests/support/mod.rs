@@ -11,7 +11,7 @@ const INSIDE: &str = "XCAST_TEST_INSIDE";
 ///
 /// Where the kernel refuses namespaces the test says so and does nothing. On a machine that must
 /// not skip (`CI` is set) a refusal fails the test.
-pub fn in_namespaces(test: &str, body: impl FnOnce()) {
+pub(crate) fn in_namespaces(test: &str, body: impl FnOnce()) {
     if std::env::var(INSIDE).as_deref() == Ok(test) {
         private_run();
         body();
@@ -33,7 +33,7 @@ pub fn in_namespaces(test: &str, body: impl FnOnce()) {
 
 /// Runs a command to its end and returns what it printed; panics with everything it said if it
 /// fails.
-pub fn run(command: &str) -> String {
+pub(crate) fn run(command: &str) -> String {
     let words: Vec<&str> = command.split_whitespace().collect();
     let output = Command::new(words[0])
         .args(&words[1..])

@@ -1,0 +1,741 @@
+//! The kernel's mirror and the kernel-side drop against a real kernel, in namespaces of their own.
+//!
+//! What the mirror tells is applied to a model; the model must become what a fresh dump says.
+
+// A failure of a test is a panic.
+#![allow(clippy::unwrap_used)]
+
+#[allow(unreachable_pub)]
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsRawFd;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+use support::{in_namespaces, run};
+use xcast::fib::Prefix;
+use xcast::kernel::{IngressDrop, KernelError, Mirror};
+use xcast::rib::{
+    Address, Change, KernelRoute, Link, LinkKind, Neighbor, NeighborState, NextHop, Placement,
+    RouteAction,
+};
+
+/// Far beyond what anything here takes; reaching it is a failure.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+// --- The model -----------------------------------------------------------------------------
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Model {
+    links: BTreeMap<u32, Link>,
+    addresses: BTreeMap<(u32, IpAddr, u8), Address>,
+    routes: BTreeMap<(u32, Prefix, u32), Vec<RouteAction>>,
+    neighbors: BTreeMap<(u32, IpAddr), Neighbor>,
+}
+
+impl Model {
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Link(link) => drop(self.links.insert(link.index, link)),
+            Change::LinkGone(index) => drop(self.links.remove(&index)),
+            Change::Address(address) => drop(self.addresses.insert(of(&address), address)),
+            Change::AddressGone(address) => drop(self.addresses.remove(&of(&address))),
+            Change::Route(route, placement) => self.add_route(route, placement),
+            Change::RouteGone(route) => self.remove_route(&route),
+            Change::Neighbor(neighbor) => {
+                self.neighbors.insert((neighbor.interface, neighbor.address), neighbor);
+            }
+            Change::NeighborGone { interface, address } => {
+                self.neighbors.remove(&(interface, address));
+            }
+            Change::AllLinks(links) => {
+                self.links.clear();
+                links.into_iter().for_each(|link| self.apply(Change::Link(link)));
+            }
+            Change::AllAddresses(addresses) => {
+                self.addresses.clear();
+                addresses.into_iter().for_each(|address| self.apply(Change::Address(address)));
+            }
+            Change::AllRoutes(routes) => {
+                self.routes.clear();
+                routes.into_iter().for_each(|route| self.add_route(route, Placement::Last));
+            }
+            Change::AllNeighbors(neighbors) => {
+                self.neighbors.clear();
+                neighbors.into_iter().for_each(|one| self.apply(Change::Neighbor(one)));
+            }
+        }
+    }
+
+    fn add_route(&mut self, route: KernelRoute, placement: Placement) {
+        let list = self.routes.entry((route.table, route.prefix, route.metric)).or_default();
+        let replaced = placement == Placement::Replace && !list.is_empty();
+        if replaced {
+            list.remove(0);
+        }
+        list.retain(|action| *action != route.action);
+        match placement {
+            Placement::First | Placement::Replace => list.insert(0, route.action),
+            Placement::Last => list.push(route.action),
+        }
+    }
+
+    fn remove_route(&mut self, route: &KernelRoute) {
+        let key = (route.table, route.prefix, route.metric);
+        if let Some(list) = self.routes.get_mut(&key) {
+            list.retain(|action| *action != route.action);
+            if list.is_empty() {
+                self.routes.remove(&key);
+            }
+        }
+    }
+
+    /// Without neighbor states that the kernel enters silently (incomplete, delay).
+    fn told(&self) -> Model {
+        let mut told = self.clone();
+        told.neighbors.retain(|_, neighbor| neighbor.state == NeighborState::Permanent);
+        told
+    }
+
+    /// The routes to a prefix in the main table, best first.
+    fn routes_to(&self, prefix: &str) -> Vec<RouteAction> {
+        self.routes_in(254, prefix)
+    }
+
+    fn routes_in(&self, table: u32, prefix: &str) -> Vec<RouteAction> {
+        let prefix: Prefix = prefix.parse().unwrap();
+        self.routes
+            .range((table, prefix, 0)..=(table, prefix, u32::MAX))
+            .flat_map(|(_, list)| list.clone())
+            .collect()
+    }
+
+    fn link(&self, name: &str) -> &Link {
+        self.links.values().find(|link| link.name == name).expect(name)
+    }
+
+    fn state(&self, interface: u32, address: &str) -> Option<NeighborState> {
+        self.neighbors.get(&(interface, address.parse().unwrap())).map(|one| one.state)
+    }
+}
+
+/// The lines that only one of two models has.
+fn differences(followed: &Model, dumped: &Model) -> String {
+    let lines = |model: &Model| -> BTreeSet<String> {
+        let links = model.links.values().map(|link| format!("{link:?}"));
+        let addresses = model.addresses.values().map(|address| format!("{address:?}"));
+        let routes = model.routes.iter().map(|route| format!("{route:?}"));
+        let neighbors = model.neighbors.values().map(|neighbor| format!("{neighbor:?}"));
+        links.chain(addresses).chain(routes).chain(neighbors).collect()
+    };
+    let (followed, dumped) = (lines(followed), lines(dumped));
+    let mut text = String::new();
+    for line in followed.difference(&dumped) {
+        text += &format!("\nfollowed only: {line}");
+    }
+    for line in dumped.difference(&followed) {
+        text += &format!("\ndumped only: {line}");
+    }
+    text
+}
+
+fn of(address: &Address) -> (u32, IpAddr, u8) {
+    (address.interface, address.address, address.prefix_length)
+}
+
+// --- Following -----------------------------------------------------------------------------
+
+struct Follower {
+    mirror: Mirror,
+    model: Model,
+    poll: Poll,
+}
+
+impl Follower {
+    fn start(mirror: Mirror) -> Follower {
+        let poll = Poll::new().unwrap();
+        let fd = mirror.as_raw_fd();
+        poll.registry().register(&mut SourceFd(&fd), Token(0), Interest::READABLE).unwrap();
+        let mut this = Follower { mirror, model: Model::default(), poll };
+        let mut changes = Vec::new();
+        this.mirror.synchronize(&mut changes).unwrap();
+        assert_eq!(changes.len(), 4);
+        this.take(changes);
+        this
+    }
+
+    fn take(&mut self, changes: Vec<Change>) {
+        changes.into_iter().for_each(|change| self.model.apply(change));
+    }
+
+    /// Follows until `condition` holds.
+    fn until(&mut self, what: &str, mut condition: impl FnMut(&Model) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        let mut events = Events::with_capacity(4);
+        loop {
+            let mut changes = Vec::new();
+            self.mirror.poll(Instant::now(), &mut changes).unwrap();
+            self.take(changes);
+            if condition(&self.model) {
+                return;
+            }
+            let now = Instant::now();
+            assert!(
+                now < end,
+                "waited in vain: {what}{}",
+                differences(&self.model.told(), &dump().told())
+            );
+            let wake = self.mirror.deadline().map_or(end, |deadline| deadline.min(end));
+            match self.poll.poll(&mut events, Some(wake.saturating_duration_since(now))) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => outcome.unwrap(),
+            }
+        }
+    }
+
+    /// Asks for a neighbor until it is there: the first question may be lost while the link is
+    /// still coming up.
+    fn reach(&mut self, what: &str, interface: u32, address: &str) {
+        let key = (interface, address.parse().unwrap());
+        loop {
+            self.model.neighbors.remove(&key);
+            self.mirror.resolve(key.0, key.1).unwrap();
+            let settled = [Some(NeighborState::Reachable), Some(NeighborState::Failed)];
+            self.until(what, |model| settled.contains(&model.state(interface, address)));
+            if self.model.state(interface, address) == settled[0] {
+                return;
+            }
+        }
+    }
+
+    /// Follows until the model is what the kernel says, `condition` included.
+    fn settle(&mut self, what: &str, mut condition: impl FnMut(&Model) -> bool) {
+        self.until(what, |model| condition(model) && model.told() == dump().told());
+        assert_eq!(self.mirror.undecodable(), 0);
+    }
+}
+
+/// What a mirror sees that starts now.
+fn dump() -> Model {
+    let mut changes = Vec::new();
+    Mirror::open().unwrap().synchronize(&mut changes).unwrap();
+    let mut model = Model::default();
+    changes.into_iter().for_each(|change| model.apply(change));
+    model
+}
+
+fn follow() -> Follower {
+    Follower::start(Mirror::open().unwrap())
+}
+
+/// `va` (10.0.0.1, fd00::1) here, its peer `vb` (10.0.0.2, fd00::2) in namespace `peer`.
+fn wire() {
+    run("ip netns add peer");
+    run("ip link add name va type veth peer name vb netns peer");
+    run("ip addr add 10.0.0.1/24 broadcast 10.0.0.255 dev va");
+    run("ip addr add fd00::1/64 dev va nodad");
+    run("ip link set va up");
+    run("ip -n peer addr add 10.0.0.2/24 dev vb");
+    run("ip -n peer addr add fd00::2/64 dev vb nodad");
+    run("ip -n peer link set vb up");
+}
+
+fn via(interface: u32, gateways: &[(&str, u16)]) -> RouteAction {
+    let hop = |&(gateway, weight): &(&str, u16)| NextHop {
+        interface,
+        gateway: Some(gateway.parse().unwrap()),
+        weight,
+    };
+    RouteAction::Forward(gateways.iter().map(hop).collect())
+}
+
+/// Runs every line of `script` by one `ip -batch`.
+fn batch(script: &str) {
+    std::fs::write("/run/batch", script).unwrap();
+    run("ip -batch /run/batch");
+}
+
+const MANY_KINDS: &str = "
+route add 10.1.0.0/16 nexthop via 10.0.0.2 weight 3 nexthop via 10.0.0.3
+route add 10.2.0.0/16 via inet6 fd00::2 dev va
+route add 10.3.0.0/16 dev va metric 70
+route add blackhole 10.4.0.0/16
+route add unreachable 10.4.1.0/24
+route add prohibit 10.4.2.0/24
+route add throw 10.5.0.0/16 table 1000
+route add default via 10.0.0.2
+route add 10.6.0.0/16 tos 0x10 via 10.0.0.2
+route add fd01::/32 nexthop via fd00::2 weight 2 nexthop via fd00::3
+route add fd02::/32 via fd00::2 metric 5
+route add blackhole fd03::/32
+neigh add 10.0.0.9 lladdr 02:00:00:00:00:09 dev va
+neigh add fd00::9 lladdr 02:00:00:00:00:09 dev va
+";
+
+fn assert_many_kinds(model: &Model) -> bool {
+    let va = model.links.values().find(|link| link.name == "va").map_or(0, |link| link.index);
+    let permanent = Some(NeighborState::Permanent);
+    model.routes_to("10.1.0.0/16") == [via(va, &[("10.0.0.2", 3), ("10.0.0.3", 1)])]
+        && model.routes_to("10.2.0.0/16") == [via(va, &[("fd00::2", 1)])]
+        && model.routes.contains_key(&(254, "10.3.0.0/16".parse().unwrap(), 70))
+        && ["10.4.0.0/16", "10.4.1.0/24", "10.4.2.0/24", "fd03::/32"]
+            .iter()
+            .all(|prefix| model.routes_to(prefix) == [RouteAction::Drop])
+        && model.routes_in(1000, "10.5.0.0/16") == [RouteAction::Throw]
+        && model.routes_to("0.0.0.0/0") == [via(va, &[("10.0.0.2", 1)])]
+        && model.routes_to("10.6.0.0/16").is_empty()
+        && model.routes_to("fd01::/32") == [via(va, &[("fd00::2", 2), ("fd00::3", 1)])]
+        && model.routes.contains_key(&(254, "fd02::/32".parse().unwrap(), 5))
+        && model.state(va, "10.0.0.9") == permanent
+        && model.state(va, "fd00::9") == permanent
+}
+
+#[test]
+fn a_dump_sees_everything() {
+    in_namespaces("a_dump_sees_everything", || {
+        wire();
+        batch(MANY_KINDS);
+        let model = dump();
+        assert!(assert_many_kinds(&model), "{model:#?}");
+        let va = model.link("va");
+        assert_eq!((va.kind, va.mtu, va.admin_up), (LinkKind::Ethernet, 1500, true));
+        assert!(va.address.is_some());
+        assert_eq!(model.link("lo").kind, LinkKind::Loopback);
+        let address = &model.addresses[&(va.index, "10.0.0.1".parse().unwrap(), 24)];
+        assert_eq!(address.broadcast, Some(Ipv4Addr::new(10, 0, 0, 255)));
+        let neighbor = &model.neighbors[&(va.index, "10.0.0.9".parse().unwrap())];
+        assert_eq!(neighbor.link_address, Some([2, 0, 0, 0, 0, 9]));
+        assert!(model.routes.keys().all(|(table, _, _)| *table != 255));
+    });
+}
+
+#[test]
+fn notifications_tell_everything() {
+    in_namespaces("notifications_tell_everything", || {
+        let mut follower = follow();
+        wire();
+        batch(MANY_KINDS);
+        follower.settle("everything was made", assert_many_kinds);
+        run("ip link set va mtu 1400");
+        run("ip link add name br0 type bridge");
+        run("ip link set va master br0");
+        follower.settle("a port of a bridge", |model| {
+            model.link("va").mtu == 1400 && model.link("va").master.is_some()
+        });
+        run("ip link set va nomaster");
+        follower.settle("no port of a bridge", |model| model.link("va").master.is_none());
+        run("ip addr add 10.9.0.1 peer 10.9.0.2/32 dev va");
+        run("ip neigh del 10.0.0.9 dev va");
+        run("ip link set br0 down");
+        let va = follower.model.link("va").index;
+        follower.settle("an address, no neighbor", |model| {
+            model.addresses.contains_key(&(va, "10.9.0.1".parse().unwrap(), 32))
+                && model.state(va, "10.0.0.9").is_none()
+        });
+        run("ip addr flush dev va");
+        run("ip link del br0");
+        follower.settle("nothing on va", |model| {
+            model.links.len() == 2 && model.addresses.keys().all(|key| key.0 != va)
+        });
+    });
+}
+
+#[test]
+fn routes_vanish_with_their_link() {
+    in_namespaces("routes_vanish_with_their_link", || {
+        wire();
+        let mut follower = follow();
+        for take_away in ["ip link set va down", "ip link del va"] {
+            run("ip link set va up");
+            batch("route add 10.1.0.0/16 via 10.0.0.2\nroute add 10.2.0.0/16 dev va table 1000\n");
+            follower.settle("routes", |model| model.routes_to("10.1.0.0/16").len() == 1);
+            run(take_away);
+            follower.settle(take_away, |model| {
+                model.routes_to("10.0.0.0/24").is_empty()
+                    && model.routes_to("10.1.0.0/16").is_empty()
+                    && model.routes_in(1000, "10.2.0.0/16").is_empty()
+            });
+        }
+        assert_eq!(follower.mirror.overruns(), 0);
+    });
+}
+
+/// The kernel tells that a link falls before it drops its routes: a dump that does not wait for
+/// the end of it may still see them, and nothing would tell that they went.
+#[test]
+fn a_falling_link_is_never_dumped_half_fallen() {
+    in_namespaces("a_falling_link_is_never_dumped_half_fallen", || {
+        wire();
+        let mut routes = String::new();
+        for third in 0..200 {
+            routes += &format!("route add 10.1.{third}.0/24 via 10.0.0.2\n");
+        }
+        let mut follower = follow();
+        for _ in 0..20 {
+            batch(&routes);
+            follower.until("routes", |model| model.routes_to("10.1.199.0/24").len() == 1);
+            // Followed while it happens, not after.
+            let mut fall = Command::new("ip").args(["link", "set", "va", "down"]).spawn().unwrap();
+            follower.until("no routes", |model| {
+                model.routes.keys().all(|(_, prefix, _)| prefix.address().is_ipv6())
+            });
+            assert!(fall.wait().unwrap().success());
+            run("ip link set va up");
+        }
+        follower.settle("up again", |model| model.routes_to("10.0.0.0/24").len() == 1);
+    });
+}
+
+#[test]
+fn an_address_takes_its_routes_along() {
+    in_namespaces("an_address_takes_its_routes_along", || {
+        wire();
+        run("ip addr add 10.2.0.1/24 dev va");
+        run("ip route add 10.5.0.0/16 dev va src 10.2.0.1");
+        let mut follower = follow();
+        assert_eq!(follower.model.routes_to("10.5.0.0/16").len(), 1);
+        run("ip addr del 10.2.0.1/24 dev va");
+        follower.settle("no route", |model| model.routes_to("10.5.0.0/16").is_empty());
+    });
+}
+
+#[test]
+fn equal_routes_stay_in_the_kernels_order() {
+    in_namespaces("equal_routes_stay_in_the_kernels_order", || {
+        wire();
+        let mut follower = follow();
+        for script in [
+            "route add 10.7.0.0/16 via 10.0.0.5",
+            "route append 10.7.0.0/16 via 10.0.0.6",
+            "route prepend 10.7.0.0/16 via 10.0.0.4",
+            "route append 10.7.0.0/16 nexthop via 10.0.0.7 nexthop via 10.0.0.8",
+            "route replace 10.7.0.0/16 via 10.0.0.9",
+            "route change 10.7.0.0/16 via 10.0.0.10",
+            "route del 10.7.0.0/16 via 10.0.0.5",
+            "route add 10.7.0.0/16 via 10.0.0.5 metric 9",
+            "route del 10.7.0.0/16 via 10.0.0.10\nroute add 10.7.0.0/16 via 10.0.0.3 metric 8",
+            "route add fd07::/32 via fd00::5",
+            "route append fd07::/32 via fd00::6",
+            "route append fd07::/32 nexthop via fd00::7 nexthop via fd00::8",
+            "route append fd07::/32 dev va",
+            "route del fd07::/32 via fd00::6",
+            "route replace fd07::/32 nexthop via fd00::9 nexthop via fd00::a",
+            "route del fd07::/32 via fd00::9",
+            "route del fd07::/32",
+            "route replace fd07::/32 via fd00::b",
+        ] {
+            batch(script);
+            follower.settle(script, |_| true);
+        }
+        let hops = follower.model.routes_to("10.7.0.0/16");
+        let va = follower.model.link("va").index;
+        assert_eq!(hops[0], via(va, &[("10.0.0.6", 1)]));
+        assert_eq!(hops[1], via(va, &[("10.0.0.7", 1), ("10.0.0.8", 1)]));
+    });
+}
+
+#[test]
+fn nexthop_objects_are_followed() {
+    in_namespaces("nexthop_objects_are_followed", || {
+        wire();
+        run("ip nexthop add id 1 via 10.0.0.2 dev va");
+        let mut follower = follow();
+        batch(
+            "nexthop add id 2 via 10.0.0.3 dev va
+                 nexthop add id 3 via 10.0.0.4 dev va
+                 nexthop add id 10 group 1/2/3
+                 nexthop add id 61 via fd00::2 dev va
+                 route add 10.1.0.0/16 nhid 1
+                 route add 10.2.0.0/16 nhid 10
+                 route add fd01::/32 nhid 61",
+        );
+        let va = follower.model.link("va").index;
+        follower.settle("routes", |model| model.routes_to("fd01::/32").len() == 1);
+        let expect = |follower: &mut Follower, command: &str, hops: &[(&str, u16)]| {
+            run(command);
+            let hops = via(va, hops);
+            follower.settle(command, |model| model.routes_to("10.2.0.0/16") == [hops.clone()]);
+        };
+        let f = &mut follower;
+        let replace = "ip nexthop replace id 1 via 10.0.0.9 dev va";
+        expect(f, replace, &[("10.0.0.9", 1), ("10.0.0.3", 1), ("10.0.0.4", 1)]);
+        expect(f, "ip nexthop del id 3", &[("10.0.0.9", 1), ("10.0.0.3", 1)]);
+        let weights = "ip nexthop replace id 10 group 1,5/2,1";
+        expect(f, weights, &[("10.0.0.9", 5), ("10.0.0.3", 1)]);
+        assert_eq!(f.model.routes_to("10.1.0.0/16"), [via(va, &[("10.0.0.9", 1)])]);
+        run("ip nexthop replace id 61 via fd00::9 dev va");
+        f.settle("another gateway", |model| {
+            model.routes_to("fd01::/32") == [via(va, &[("fd00::9", 1)])]
+        });
+        run("ip nexthop flush");
+        f.settle("no routes", |model| model.routes_to("10.2.0.0/16").is_empty());
+    });
+}
+
+#[test]
+fn an_overrun_is_noticed_and_recovered() {
+    in_namespaces("an_overrun_is_noticed_and_recovered", || {
+        wire();
+        let small = Mirror::open_with(4096, |_, _| Err(io::ErrorKind::Unsupported.into()));
+        let mut follower = Follower::start(small.unwrap());
+        for round in 1..=2 {
+            let mut script = String::new();
+            for number in 0..2000 {
+                let (third, fourth) = (number / 256, number % 256);
+                script += &format!("route add 10.{round}.{third}.{fourth}/32 via 10.0.0.2\n");
+            }
+            batch(&script);
+            follower.settle("2000 routes", |model| model.routes.len() > 2000);
+            assert!(follower.mirror.overruns() >= round);
+            assert!(follower.mirror.deadline().is_none());
+            run("ip route flush root 10.0.0.0/8 proto boot");
+            let mut changes = Vec::new();
+            // A poll that is not allowed to dump yet must say when it will be.
+            follower.mirror.poll(Instant::now(), &mut changes).unwrap();
+            follower.take(changes);
+            follower.settle("no routes", |model| model.routes.len() < 100);
+        }
+    });
+}
+
+#[test]
+fn a_neighbor_is_resolved_without_a_packet_of_ours() {
+    in_namespaces("a_neighbor_is_resolved_without_a_packet_of_ours", || {
+        wire();
+        // Stale entries are probed at once, unanswered ones fail quickly.
+        for (family, name) in [("ipv4", "va"), ("ipv6", "va")] {
+            let path = format!("/proc/sys/net/{family}/neigh/{name}");
+            std::fs::write(format!("{path}/delay_first_probe_time"), "0").unwrap();
+            std::fs::write(format!("{path}/retrans_time_ms"), "100").unwrap();
+        }
+        let mut follower = follow();
+        follower.until("carrier", |model| model.link("va").carrier);
+        let va = follower.model.link("va").index;
+        let peer = address_of_peer();
+        for address in ["10.0.0.2", "fd00::2"] {
+            let reach = |follower: &mut Follower, what: &str| {
+                follower.reach(what, va, address);
+                let neighbor = &follower.model.neighbors[&(va, address.parse().unwrap())];
+                assert_eq!(neighbor.link_address, Some(peer));
+            };
+            reach(&mut follower, "unknown");
+            run(&format!("ip neigh change {address} dev va nud stale"));
+            follower.until("stale", |model| model.state(va, address) == Some(NeighborState::Stale));
+            reach(&mut follower, "stale");
+            run(&format!("ip neigh flush to {address}"));
+            run(&format!("ip -n peer addr flush to {address}"));
+            follower.mirror.resolve(va, address.parse().unwrap()).unwrap();
+            follower
+                .until("failed", |model| model.state(va, address) == Some(NeighborState::Failed));
+            let length = if address.contains(':') { 64 } else { 24 };
+            let nodad = if address.contains(':') { " nodad" } else { "" };
+            run(&format!("ip -n peer addr add {address}/{length} dev vb{nodad}"));
+            reach(&mut follower, "failed");
+        }
+        let error = follower.mirror.resolve(9999, "10.0.0.2".parse().unwrap()).unwrap_err();
+        assert_eq!(error.errno(), Some(libc::ENODEV), "{error}");
+    });
+}
+
+fn address_of_peer() -> [u8; 6] {
+    let text = run("ip -n peer -o link show vb");
+    let mut words = text.split_whitespace().skip_while(|word| *word != "link/ether").skip(1);
+    let octets: Vec<u8> =
+        words.next().unwrap().split(':').map(|hex| u8::from_str_radix(hex, 16).unwrap()).collect();
+    octets.try_into().unwrap()
+}
+
+// --- The kernel-side drop ------------------------------------------------------------------
+
+/// Starts this test program again as `role`, which is one of the tests below that do nothing of
+/// their own accord, by `command` (`ip netns exec ...`).
+fn role(command: &str, role: &str, argument: &str) -> Child {
+    let mut words = command.split_whitespace().map(str::to_owned);
+    let this = std::env::current_exe().unwrap().into_os_string().into_string().unwrap();
+    let mut words = words.by_ref().chain([this]);
+    Command::new(words.next().unwrap())
+        .args(words)
+        .args([role, "--exact", "--nocapture", "--test-threads=1"])
+        .env("XCAST_TEST_ROLE", argument)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Sends three packets of protocol 253, then one of 254, to 10.0.0.1.
+#[test]
+fn role_sender() {
+    if std::env::var_os("XCAST_TEST_ROLE").is_none() {
+        return;
+    }
+    for protocol in [253, 253, 253, 254] {
+        let socket = raw(protocol);
+        let to = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 0);
+        socket.send_to(b"payload", &to.into()).unwrap();
+    }
+}
+
+/// Holds the drop `xcast-held` on an interface until it is killed or told to end.
+#[test]
+fn role_holder() {
+    let Ok(interface) = std::env::var("XCAST_TEST_ROLE") else {
+        return;
+    };
+    let mut held = IngressDrop::open("held", 253).unwrap();
+    held.attach(&interface).unwrap();
+    println!("\nholding");
+    io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+fn raw(protocol: i32) -> Socket {
+    Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol))).unwrap()
+}
+
+/// Sends the packets of [`role_sender`] and says how many of protocol 253 the stack got.
+fn deliver() -> usize {
+    let (xcast, other) = (raw(253), raw(254));
+    other.set_read_timeout(Some(PATIENCE)).unwrap();
+    xcast.set_nonblocking(true).unwrap();
+    let mut sender = role("ip netns exec peer", "role_sender", "");
+    assert!(sender.wait().unwrap().success());
+    // The last one sent is there, so are those before it.
+    (&other).read_exact(&mut [0; 27]).unwrap();
+    let mut count = 0;
+    while (&xcast).read(&mut [0; 64]).is_ok() {
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn the_kernel_drops_what_the_router_takes() {
+    in_namespaces("the_kernel_drops_what_the_router_takes", || {
+        wire();
+        assert_eq!(deliver(), 3);
+        let mut drop = IngressDrop::open("r1", 253).unwrap();
+        assert_eq!(deliver(), 3);
+        drop.attach("va").unwrap();
+        assert_eq!(drop.dropped("va").unwrap().packets, 0);
+        assert_eq!(deliver(), 0);
+        drop.attach("va").unwrap();
+        let dropped = drop.dropped("va").unwrap();
+        assert_eq!((dropped.packets, dropped.octets), (3, 3 * 27));
+        drop.attach("lo").unwrap();
+        assert_eq!(drop.dropped("lo").unwrap().packets, 0);
+        drop.detach("va").unwrap();
+        drop.detach("va").unwrap();
+        drop.detach("never").unwrap();
+        assert_eq!(drop.dropped("va").unwrap().packets, 0);
+        assert_eq!(deliver(), 3);
+        drop.attach("va").unwrap();
+        assert_eq!(deliver(), 0);
+        std::mem::drop(drop);
+        assert_eq!(deliver(), 3);
+        let mut again = IngressDrop::open("r1", 254).unwrap();
+        again.attach("lo").unwrap();
+    });
+}
+
+#[test]
+fn the_drop_comes_back_with_its_interface() {
+    in_namespaces("the_drop_comes_back_with_its_interface", || {
+        wire();
+        let mut drop = IngressDrop::open("r1", 253).unwrap();
+        drop.attach("va").unwrap();
+        run("ip link del va");
+        drop.detach("va").unwrap();
+        for _ in 0..2 {
+            run("ip netns del peer");
+            wire();
+            drop.attach("va").unwrap();
+            assert_eq!(deliver(), 0);
+            run("ip link del va");
+        }
+    });
+}
+
+#[test]
+fn the_drop_ends_with_its_process() {
+    in_namespaces("the_drop_ends_with_its_process", || {
+        wire();
+        let mut holder = role("env", "role_holder", "va");
+        let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "holding"));
+        assert_eq!(deliver(), 0);
+        let error = IngressDrop::open("held", 253).unwrap_err();
+        assert!(matches!(&error, KernelError::Owned { table } if table == "xcast-held"), "{error}");
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        assert_eq!(deliver(), 3);
+        IngressDrop::open("held", 253).unwrap();
+    });
+}
+
+#[test]
+fn the_drop_needs_no_privilege_outside() {
+    in_namespaces("the_drop_needs_no_privilege_outside", || {
+        let user = "unshare --user --map-root-user --net";
+        if !run_quietly(&format!("{user} true")) {
+            assert!(std::env::var_os("CI").is_none(), "no user namespaces");
+            return eprintln!("SKIPPED: no user namespaces here");
+        }
+        let mut holder = role(user, "role_holder", "lo");
+        drop(holder.stdin.take());
+        assert!(holder.wait().unwrap().success());
+        // A user namespace that does not own its network namespace.
+        let mut other = role("unshare --user --map-root-user", "role_unprivileged", "");
+        assert!(other.wait().unwrap().success());
+    });
+}
+
+/// Fails to make the drop for want of a privilege.
+#[test]
+fn role_unprivileged() {
+    if std::env::var_os("XCAST_TEST_ROLE").is_none() {
+        return;
+    }
+    let error = IngressDrop::open("r1", 253).unwrap_err();
+    assert_eq!(error.missing_capability(), Some("CAP_NET_ADMIN"), "{error}");
+    let mut mirror = Mirror::open().unwrap();
+    mirror.synchronize(&mut Vec::new()).unwrap();
+    let error = mirror.resolve(1, "10.0.0.1".parse().unwrap()).unwrap_err();
+    assert_eq!(error.missing_capability(), Some("CAP_NET_ADMIN"), "{error}");
+}
+
+#[test]
+fn the_table_of_a_crashed_router_is_replaced() {
+    in_namespaces("the_table_of_a_crashed_router_is_replaced", || {
+        // A table `xcast-r1` without an owner, as kernels before 5.12 make and leave them.
+        #[rustfmt::skip]
+        let bytes = [
+            20, 0, 0, 0, 0x10, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10, // begin
+            36, 0, 0, 0, 0, 10, 0x05, 0x06, 2, 0, 0, 0, 0, 0, 0, 0, // NEWTABLE, ack, create, excl
+            5, 0, 0, 0,
+            13, 0, 1, 0, b'x', b'c', b'a', b's', b't', b'-', b'r', b'1', 0, 0, 0, 0,
+            20, 0, 0, 0, 0x11, 0, 1, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10, // end
+        ];
+        let make = || {
+            let socket = netlink_sys::Socket::new(12).unwrap();
+            socket.send_to(&bytes, &netlink_sys::SocketAddr::new(0, 0), 0).unwrap();
+            let (answer, _) = socket.recv_from_full().unwrap();
+            i32::from_ne_bytes(answer[16..20].try_into().unwrap())
+        };
+        assert_eq!(make(), 0);
+        assert_eq!(make(), -libc::EEXIST);
+        drop(IngressDrop::open("r1", 253).unwrap());
+        assert_eq!(make(), 0);
+    });
+}
+
+fn run_quietly(command: &str) -> bool {
+    let mut words = command.split_whitespace();
+    let status = Command::new(words.next().unwrap()).args(words).status();
+    status.is_ok_and(|status| status.success())
+}
