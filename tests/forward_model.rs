@@ -2,6 +2,8 @@
 //! packets: the same copies to the last bit, the same drops, and the conservation law. A failing
 //! case prints its seed; `XCAST_TEST_SEED=N` runs that one alone, `XCAST_TEST_CASES=N` more.
 
+#![allow(clippy::unwrap_used)]
+
 mod model;
 
 use std::collections::BTreeMap;

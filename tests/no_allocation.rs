@@ -1,5 +1,7 @@
 //! The packet path allocates nothing: counted by an allocator that counts.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use xcast::fib::{Capability, Entry, FibBuilder, Hop, Port, Prefix, ReversePath};

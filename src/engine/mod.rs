@@ -211,3 +211,6 @@ fn count(counters: &mut Counters, replica: &Replica, taken: bool) {
         false => counters.failed(replica, DropReason::TransmitFailed),
     }
 }
+
+#[cfg(test)]
+mod tests;
