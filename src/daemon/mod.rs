@@ -158,10 +158,17 @@ impl Daemon {
         })
     }
 
-    /// How many ports can carry packets now, and how many routes are known.
-    pub fn summary(&self) -> (usize, usize) {
-        let up = self.fib.ports().iter().flatten().filter(|port| port.up).count();
-        (up, self.rib.routes().len())
+    /// What the router begins with, in words: ports that are up and down, and routes.
+    pub fn summary(&self) -> String {
+        let (up, down): (Vec<_>, Vec<_>) =
+            self.fib.ports().iter().flatten().partition(|port| port.up);
+        let mut down: Vec<String> = down.into_iter().map(|port| port.name.clone()).collect();
+        down.extend(self.rib.missing_ports());
+        let down = match down.is_empty() {
+            true => String::new(),
+            false => format!(" (not up: {})", down.join(", ")),
+        };
+        format!("{} ports up{down}, {} routes", up.len(), self.rib.routes().len())
     }
 
     /// Runs until a signal or a request says stop.

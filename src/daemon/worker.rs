@@ -31,6 +31,9 @@ const SHORT_SLEEP: Duration = Duration::from_micros(50);
 /// Neighbors that may be asked for before the control thread takes note.
 const WANTED_MAX: usize = 1024;
 
+/// Turns that may follow a request to stop.
+const DRAIN_TURNS: usize = 64;
+
 type PacketEngine = Engine<PacketReceiver, PacketTransmitter, LocalStack>;
 
 /// A neighbor to be resolved: its interface and address.
@@ -162,7 +165,7 @@ impl Worker {
                 self.adopt();
             }
             if self.obey() {
-                return;
+                return self.drain();
             }
             let busy = self.engine.turn(&self.fib, Instant::now()) > 0;
             self.pass_on_wanted();
@@ -172,6 +175,15 @@ impl Worker {
                 idle = 0;
             } else if !busy {
                 std::thread::yield_now();
+            }
+        }
+    }
+
+    /// Forwards what has arrived already, for as long as a full ring may take.
+    fn drain(&mut self) {
+        for _ in 0..DRAIN_TURNS {
+            if self.engine.turn(&self.fib, Instant::now()) == 0 {
+                return;
             }
         }
     }

@@ -64,8 +64,7 @@ fn run_router(run: &Run) -> Result<(), Failure> {
     let path = run.config.clone();
     let reread = move || parse(&path).map(|(config, _)| config);
     let daemon = Daemon::start(config, Box::new(reread)).map_err(Failure::work)?;
-    let (ports, routes) = daemon.summary();
-    output::line(&format!("ready: router {name} forwards, {ports} ports up, {routes} routes"))?;
+    output::line(&format!("ready: router {name} forwards, {}", daemon.summary()))?;
     daemon.run().map_err(Failure::work)
 }
 
