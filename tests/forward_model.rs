@@ -191,7 +191,7 @@ fn run(fib: &Fib, fields: &Fields) -> (Vec<Copy>, Counters) {
     process(fib, packet, &mut out);
     let mut copies = Vec::new();
     for replica in out.replicas().to_vec() {
-        let (head, tail) = replica.pieces(&out, &buffer);
+        let (head, tail) = out.pieces(&replica, &buffer);
         let packet = [&head[LINK_HEADER_LEN..], tail].concat();
         let interface = |port| fib.port(port).unwrap().interface;
         let copy = match replica.target {
@@ -277,7 +277,7 @@ fn no_bytes_make_the_packet_path_panic_or_lose_a_destination() {
                 &mut out,
             );
             for replica in out.replicas().to_vec() {
-                let (head, tail) = replica.pieces(&out, &buffer);
+                let (head, tail) = out.pieces(&replica, &buffer);
                 assert!(head.len() + tail.len() > LINK_HEADER_LEN + 20, "seed {seed}");
                 out.counters.sent(&replica);
             }

@@ -149,12 +149,12 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
             match replica.target {
                 Target::Port(port) => self.queues[usize::from(port)].push(at as u16),
                 Target::Host => {
-                    let (head, tail) = replica.pieces(&self.out, buffer(replica.packet));
+                    let (head, tail) = self.out.pieces(&replica, buffer(replica.packet));
                     let taken = self.local.deliver(&head[LINK_HEADER_LEN..], tail);
                     count(&mut self.out.counters, &replica, taken);
                 }
                 Target::Neighbor { port, address } => {
-                    let (head, tail) = replica.pieces(&self.out, buffer(replica.packet));
+                    let (head, tail) = self.out.pieces(&replica, buffer(replica.packet));
                     match self.hold.put(&replica, head, tail, now) {
                         Ok(first) => {
                             self.out.counters.held(&replica);
@@ -181,7 +181,7 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
         match &mut self.transmitters[port] {
             Some(transmitter) => transmitter.transmit(
                 queue.len(),
-                |index| replica(index).pieces(out, buffer(replica(index).packet)),
+                |index| out.pieces(replica(index), buffer(replica(index).packet)),
                 |index, taken| refused.extend((!taken).then_some(queue[index])),
             ),
             None => refused.extend(queue),

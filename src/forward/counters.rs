@@ -1,7 +1,7 @@
 //! What the packet path counts.
 
-use super::output::{Form, Replica, Target};
 use super::reason::DropReason;
+use super::replica::{Form, Replica, Target};
 use crate::fib::PortId;
 
 /// The counters of one worker. Plain numbers: each worker owns its own, and lends a copy when

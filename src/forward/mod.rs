@@ -23,15 +23,17 @@ mod counters;
 mod output;
 mod packet;
 mod reason;
+mod replica;
 mod rewrite;
 mod scratch;
 
 use std::net::{IpAddr, Ipv4Addr};
 
 pub use counters::{Counters, PortCounters};
-pub use output::{Form, LINK_HEADER_LEN, Output, Replica, Target};
+pub use output::Output;
 pub use packet::Packet;
 pub use reason::DropReason;
+pub use replica::{Form, LINK_HEADER_LEN, Replica, Target};
 
 use crate::fib::{AdjacencyId, Capability, Entry, Fib, PortId, ReversePath, mix};
 use crate::wire::xcast4::{self, bit, live_indices};

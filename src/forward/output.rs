@@ -5,15 +5,11 @@
 //! packet, where it already is. Only the last replica of a packet is rewritten in place, in the
 //! received buffer itself.
 
-use std::net::IpAddr;
-
 use super::counters::{Counters, PortCounters};
+use super::replica::{LINK_HEADER_LEN, Replica, Span};
 use super::scratch::Scratch;
 use crate::fib::{Fib, PortId, Rewrite};
 use crate::wire::{ethernet, ipv4, xcast4};
-
-/// Octets in front of each replica's IP packet: its link-layer header.
-pub const LINK_HEADER_LEN: usize = ethernet::HEADER_LEN;
 
 /// Octets of the transport header that belong to the head: all that X2U may change.
 pub(super) const TRANSPORT_LEN: usize = 20;
@@ -24,84 +20,6 @@ const HEAD_LEN_MAX: usize =
 
 /// Octets of heads that one packet can need.
 const PACKET_HEADS_MAX: usize = xcast4::DESTINATIONS_MAX * HEAD_LEN_MAX;
-
-/// Where a replica goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// Out of this port; the link-layer header is complete.
-    Port(PortId),
-    /// Out of this port, once the link-layer address of this neighbor is known: it goes into
-    /// the first octets of the head.
-    Neighbor {
-        /// The port.
-        port: PortId,
-        /// The neighbor's IP address.
-        address: IpAddr,
-    },
-    /// Into this node's own IP stack, without a link-layer header.
-    Host,
-}
-
-/// How a replica travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// As an Xcast packet with a pruned bitmap.
-    Xcast,
-    /// As a unicast packet, as one destination was left (X2U).
-    Unicast,
-    /// As a unicast packet, as the next hop does not speak Xcast (RFC 5058 section 11.2).
-    PrematureUnicast,
-}
-
-/// One copy of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Replica {
-    /// The index of the packet in its batch, as given with the packet.
-    pub packet: u16,
-    /// Where it goes.
-    pub target: Target,
-    /// How it travels.
-    pub form: Form,
-    /// How many destinations it serves.
-    pub destinations: u8,
-    /// Whether the head lies in the packet's buffer (else in the [`Output`]).
-    pub(super) in_place: bool,
-    pub(super) head: Span,
-    /// In the packet's buffer.
-    pub(super) tail: Span,
-}
-
-impl Replica {
-    /// The bytes of the replica, in two pieces to be sent one behind the other: a link-layer
-    /// header of [`LINK_HEADER_LEN`] octets, then the IP packet. `buffer` is that of its packet.
-    #[inline]
-    pub fn pieces<'a>(&self, output: &'a Output, buffer: &'a [u8]) -> (&'a [u8], &'a [u8]) {
-        let heads = if self.in_place { buffer } else { &output.heads };
-        (self.head.of(heads), self.tail.of(buffer))
-    }
-
-    /// The length of the IP packet in octets.
-    pub fn ip_len(&self) -> usize {
-        (self.head.len + self.tail.len) as usize - LINK_HEADER_LEN
-    }
-}
-
-/// A range of a buffer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) start: u32,
-    pub(super) len: u32,
-}
-
-impl Span {
-    pub(super) fn new(start: usize, end: usize) -> Span {
-        Span { start: start as u32, len: (end - start) as u32 }
-    }
-
-    fn of(self, buffer: &[u8]) -> &[u8] {
-        &buffer[self.start as usize..][..self.len as usize]
-    }
-}
 
 /// The replicas of a batch of packets, and the counters. Reused from batch to batch: nothing is
 /// allocated while packets are processed.
@@ -140,6 +58,14 @@ impl Output {
     pub fn has_room(&self) -> bool {
         self.heads.len() - self.heads_used >= PACKET_HEADS_MAX
             && self.replicas.capacity() - self.replicas.len() >= xcast4::DESTINATIONS_MAX
+    }
+
+    /// The bytes of a replica, in two pieces to be sent one behind the other: a link-layer
+    /// header of [`LINK_HEADER_LEN`] octets, then the IP packet. `buffer` is that of its packet.
+    #[inline]
+    pub fn pieces<'a>(&'a self, replica: &Replica, buffer: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        let heads = if replica.in_place { buffer } else { &self.heads };
+        (replica.head.of(heads), replica.tail.of(buffer))
     }
 
     /// The replicas of the batch so far.

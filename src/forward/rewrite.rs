@@ -7,8 +7,9 @@
 
 use std::net::Ipv4Addr;
 
-use super::output::{Form, LINK_HEADER_LEN, Output, Span, Target, unresolved_rewrite};
+use super::output::{Output, unresolved_rewrite};
 use super::packet::Parsed;
+use super::replica::{Form, LINK_HEADER_LEN, Span, Target};
 use super::scratch::Plan;
 use crate::fib::{Fib, PortId};
 use crate::wire::checksum::{Sum, update};

@@ -1,6 +1,6 @@
 //! Room to work in, reused from packet to packet.
 
-use super::output::{Form, Target};
+use super::replica::{Form, Target};
 use crate::fib::{AdjacencyId, EntryId, Fib};
 use crate::wire::xcast4::DESTINATIONS_MAX;
 

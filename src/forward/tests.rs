@@ -112,7 +112,7 @@ fn run_from(fib: &Fib, bytes: &[u8], port: Option<PortId>, to_group: bool) -> Ou
     process(fib, Packet { buffer: &mut buffer, start, port, to_group, index: 0 }, &mut out);
     let mut replicas = Vec::new();
     for replica in out.replicas().to_vec() {
-        let (head, tail) = replica.pieces(&out, &buffer);
+        let (head, tail) = out.pieces(&replica, &buffer);
         let ip = [&head[LINK_HEADER_LEN..], tail].concat();
         assert_eq!(ip.len(), replica.ip_len());
         replicas.push((replica.target, replica.form, ip));
@@ -177,7 +177,7 @@ fn the_link_layer_header_is_the_neighbors() {
     let packet = Packet { buffer: &mut buffer, start, port: Some(0), to_group: false, index: 0 };
     process(&fib, packet, &mut out);
     for (replica, id) in out.replicas().iter().zip([1, 2]) {
-        let (head, _) = replica.pieces(&out, &buffer);
+        let (head, _) = out.pieces(&replica, &buffer);
         assert_eq!(head[..14], [4, 0, 0, 0, 0, id, 2, 0, 0, 0, 0, id, 8, 0]);
     }
 }
@@ -428,6 +428,6 @@ fn without_room_in_front_the_last_copy_gets_a_head_of_its_own() {
     let mut out = Output::new(&fib);
     let packet = Packet { buffer: &mut buffer, start: 0, port: Some(0), to_group: false, index: 0 };
     process(&fib, packet, &mut out);
-    let (head, tail) = out.replicas()[0].pieces(&out, &buffer);
+    let (head, tail) = out.pieces(&out.replicas()[0], &buffer);
     assert_xcast(&[&head[LINK_HEADER_LEN..], tail].concat(), &[B, C], 63);
 }
