@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::*;
 use crate::fib::{FibBuilder, Hop, Port, Prefix};
+use crate::wire::checksum::{Sum, checksum};
 use crate::wire::{CodePoints, ethernet, ipv4, udp, xcast4};
 
 const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
@@ -299,11 +300,16 @@ fn changed(changes: &[(usize, u8)]) -> Vec<u8> {
     for &(at, value) in changes {
         bytes[at] = value;
     }
-    bytes[22..24].fill(0);
-    let check = crate::wire::checksum::checksum(&bytes[20..48]);
-    bytes[22..24].copy_from_slice(&check.to_be_bytes());
-    ipv4::fill_checksum(&mut bytes, 20);
+    repair(&mut bytes, 28);
     bytes
+}
+
+/// Makes the checksums of the IP and Xcast headers right, the latter being `len` octets long.
+fn repair(bytes: &mut [u8], len: usize) {
+    bytes[22..24].fill(0);
+    let check = checksum(&bytes[20..20 + len]);
+    bytes[22..24].copy_from_slice(&check.to_be_bytes());
+    ipv4::fill_checksum(bytes, 20);
 }
 
 #[test]
@@ -334,10 +340,7 @@ fn malformed_packets_are_counted_as_packets_under_their_own_reason() {
     let none = changed(&[(21, 0), (29, 3)]);
     let mut none = [&none[..32], &none[52..]].concat();
     none[3] = none.len() as u8;
-    none[22..24].fill(0);
-    let check = crate::wire::checksum::checksum(&none[20..32]);
-    none[22..24].copy_from_slice(&check.to_be_bytes());
-    ipv4::fill_checksum(&mut none, 20);
+    repair(&mut none, 12);
     assert_eq!(reasons(&fib, &none, false), [("no-destination", 1)]);
     let whole = changed(&[]);
     for length in 0..whole.len() {
@@ -407,10 +410,71 @@ fn what_cannot_become_unicast_is_dropped_only_where_it_must() {
     let with_ports = xcast4::Repr { ports: vec![1, 2], ..to(&[B, D]) };
     let mut bytes = packet(with_ports, 64);
     bytes[28] = 99; // a protocol without ports
-    bytes[22..24].fill(0);
-    let check = crate::wire::checksum::checksum(&bytes[20..48]);
-    bytes[22..24].copy_from_slice(&check.to_be_bytes());
+    repair(&mut bytes, 28);
     assert_eq!(reasons(&TABLE.fib(), &bytes, false), [("x2u-impossible", 2)]);
+}
+
+/// The transport checksum of a whole segment, over the pseudo-header of its addresses.
+fn transport_sum(destination: Ipv4Addr, protocol: u8, segment: &[u8]) -> u16 {
+    let addresses = Sum::default().double(SOURCE.to_bits()).double(destination.to_bits());
+    addresses.word(u16::from(protocol)).word(segment.len() as u16).bytes(segment).checksum()
+}
+
+#[test]
+fn every_transport_with_a_pseudo_header_follows_the_address() {
+    // Protocol and where its checksum stands: TCP, UDP, DCCP (with full coverage), UDP-Lite.
+    for (protocol, at) in [(6, 16), (17, 6), (33, 6), (136, 6)] {
+        let mut bytes = packet(xcast4::Repr { ports: vec![80, 81], ..to(&[D, B]) }, 64);
+        bytes.splice(48..61, (0..20).map(|octet| octet * 11));
+        bytes[3] = bytes.len() as u8;
+        bytes[28] = protocol;
+        bytes[50..52].fill(0); // the port, restored from the list
+        bytes[48 + at..50 + at].fill(0);
+        let check = transport_sum(GROUP, protocol, &bytes[48..]);
+        bytes[48 + at..50 + at].copy_from_slice(&check.to_be_bytes());
+        repair(&mut bytes, 28);
+        let out = run(&TABLE.fib(), &bytes);
+        for ((_, _, ip), (destination, port)) in out.replicas.iter().zip([(D, 80), (B, 81)]) {
+            assert_eq!(ip[9], protocol);
+            assert_eq!(ip[22..24], u16::to_be_bytes(port));
+            let sum = transport_sum(destination, protocol, &ip[20..]);
+            assert_eq!(sum, 0, "protocol {protocol} to {destination}");
+        }
+        assert_eq!(out.replicas.len(), 2);
+    }
+}
+
+#[test]
+fn a_transport_header_that_is_cut_short_cannot_become_unicast() {
+    for (protocol, needed) in [(6, 20), (17, 8), (33, 8), (136, 8)] {
+        for length in [0, needed - 1] {
+            let mut bytes = packet(to(&[B, C, D]), 64);
+            bytes.truncate(48);
+            bytes.resize(48 + length, 0);
+            bytes[3] = bytes.len() as u8;
+            bytes[28] = protocol;
+            repair(&mut bytes, 28);
+            let out = run(&TABLE.fib(), &bytes);
+            assert_eq!(out.counters.drops[DropReason::X2uImpossible as usize], 1, "{protocol}");
+            assert_eq!(out.replicas.len(), 1);
+            assert_xcast(&out.replicas[0].2, &[B, C], 63);
+        }
+    }
+}
+
+#[test]
+fn an_adjusted_udp_checksum_of_zero_is_sent_as_its_other_form() {
+    // The payload is chosen so that the checksum over D's address comes to zero.
+    let mut bytes = packet(to(&[D]), 64);
+    let at = bytes.len() - 13;
+    bytes[at + 8..at + 10].fill(0);
+    bytes[at + 6..at + 8].fill(0);
+    let rest = transport_sum(D, 17, &bytes[at..]);
+    bytes[at + 8..at + 10].copy_from_slice(&rest.to_be_bytes());
+    let check = transport_sum(GROUP, 17, &bytes[at..]);
+    bytes[at + 6..at + 8].copy_from_slice(&check.to_be_bytes());
+    let out = run(&TABLE.fib(), &bytes);
+    assert_eq!(out.replicas[0].2[26..28], [0xff, 0xff]);
 }
 
 #[test]
