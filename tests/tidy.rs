@@ -20,7 +20,7 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ("engine", &["fib", "forward", "io"]),
     ("host", &["engine", "fib", "forward", "io", "kernel", "rib", "wire"]),
     ("control", &["fib", "forward", "rib"]),
-    ("daemon", &["control", "engine", "fib", "forward", "io", "kernel", "rib", "wire"]),
+    ("daemon", &["control", "engine", "fib", "forward", "host", "io", "kernel", "rib", "wire"]),
     ("tools", &["control", "daemon", "forward", "host", "io", "wire"]),
 ];
 

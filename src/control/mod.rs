@@ -3,19 +3,23 @@
 //! Codec only. The replies to `show` are exactly what `xcast show --json` prints; their keys are
 //! stable (see README, "Scripting").
 
+mod explanation;
 mod reply;
 
 use serde::{Deserialize, Serialize};
 
+pub use explanation::{Explanation, Fate, PlannedReplica, Question};
 pub use reply::{NeighborState, Neighbors, PortState, Ports, RouteState, Routes};
-pub use reply::{counters, drops, neighbors, routes};
+pub use reply::{counters, drops, neighbors, resolution, routes};
 
 /// What can be asked of a running router.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
     /// Show some state.
     Show(Topic),
+    /// Say what would become of a packet.
+    Explain(Question),
     /// Read the configuration file again.
     Reload,
     /// Stop, as SIGTERM does.

@@ -170,7 +170,8 @@ fn link_address(octets: [u8; 6]) -> String {
     octets.map(|octet| format!("{octet:02x}")).join(":")
 }
 
-fn resolution(state: rib::NeighborState) -> &'static str {
+/// The kernel's word for a neighbor's state.
+pub fn resolution(state: rib::NeighborState) -> &'static str {
     match state {
         rib::NeighborState::Incomplete => "incomplete",
         rib::NeighborState::Reachable => "reachable",

@@ -9,6 +9,7 @@
 //! What a port needs but cannot get (its interface is missing, down, or refuses a socket) is a
 //! state to show, not a reason to exit.
 
+mod explain;
 mod membership;
 mod ports;
 mod server;
@@ -286,6 +287,10 @@ impl Daemon {
     fn answer(&mut self, request: Request) -> Result<serde_json::Value, String> {
         let topic = match request {
             Request::Show(topic) => topic,
+            Request::Explain(question) => {
+                let explanation = explain::explain(&self.fib, &self.rib, &question)?;
+                return serde_json::to_value(explanation).map_err(|error| error.to_string());
+            }
             Request::Drain => return Ok(serde_json::Value::Null),
             Request::Reload => return self.reload().map(|()| serde_json::Value::Null),
         };

@@ -291,6 +291,7 @@ fn replicate(fib: &Fib, packet: Packet<'_>, parsed: &Parsed, out: &mut Output) {
             Some((in_place, head, tail)) => out.replicas.push(Replica {
                 packet: packet.index,
                 target: plan.target,
+                adjacency: plan.adjacency,
                 form: plan.form,
                 destinations: destinations as u8,
                 in_place,

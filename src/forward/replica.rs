@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::fib::PortId;
+use crate::fib::{AdjacencyId, PortId};
 use crate::wire::ethernet;
 
 /// Octets in front of each replica's IP packet: its link-layer header.
@@ -43,6 +43,8 @@ pub struct Replica {
     pub packet: u16,
     /// Where it goes.
     pub target: Target,
+    /// The neighbor it goes to, if that is known to the Fib.
+    pub adjacency: Option<AdjacencyId>,
     /// How it travels.
     pub form: Form,
     /// How many destinations it serves.

@@ -76,7 +76,7 @@ impl Message<'_> {
     }
 
     /// The complete packet, with room for a link-layer header in front.
-    pub(super) fn packet(
+    pub(crate) fn packet(
         &self,
         code_points: &CodePoints,
         source: Ipv4Addr,

@@ -149,6 +149,11 @@ impl Rib {
         }
     }
 
+    /// Whether a route decides about its prefix now.
+    pub(super) fn can_forward(&self, action: &RouteAction) -> bool {
+        self.resolve(action).is_some()
+    }
+
     fn is_live(&self, interface: InterfaceIndex) -> bool {
         self.links.get(&interface).is_some_and(is_up)
     }

@@ -148,9 +148,39 @@ impl Rib {
         stale.map(|neighbor| (neighbor.interface, neighbor.address))
     }
 
-    /// The port of an interface, by its slot in the Fib.
-    pub fn port_id(&self, interface: InterfaceIndex) -> Option<PortId> {
-        self.port_of(interface)
+    /// The addresses of this node.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.addresses.iter().map(|row| row.1)
+    }
+
+    /// The kernel's state of a neighbor, if it has one.
+    pub fn neighbor_state(
+        &self,
+        interface: InterfaceIndex,
+        address: IpAddr,
+    ) -> Option<NeighborState> {
+        self.neighbors.get(&(interface, address)).map(|neighbor| neighbor.state)
+    }
+
+    /// The prefix of the route that decides about an address: of the first table that has one
+    /// for it (a `throw` is none), the longest.
+    pub fn matched_prefix(&self, address: IpAddr) -> Option<Prefix> {
+        let statics = self.settings.static_routes.iter().map(|route| route.prefix);
+        let longest = |prefixes: &mut dyn Iterator<Item = Prefix>| {
+            prefixes.filter(|prefix| prefix.contains(address)).max_by_key(Prefix::length)
+        };
+        let of_table = |table: &u32| {
+            let live = self.routes.iter().filter(|(key, actions)| {
+                key.0 == *table && actions.first().is_some_and(|action| self.can_forward(action))
+            });
+            let (prefix, action) = live
+                .filter(|(key, _)| key.1.contains(address))
+                .map(|(key, actions)| (key.1, &actions[0]))
+                .max_by_key(|(prefix, _)| prefix.length())?;
+            (*action != RouteAction::Throw).then_some(prefix)
+        };
+        longest(&mut statics.into_iter())
+            .or_else(|| self.settings.kernel_tables.iter().find_map(of_table))
     }
 
     fn link_name(&self, interface: InterfaceIndex) -> Option<String> {

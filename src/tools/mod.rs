@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 the work failed, 2 wrong usage or configuration.
 
 mod experiment;
+mod explain;
 mod output;
 mod recv;
 mod router;
@@ -28,6 +29,8 @@ enum Command {
     Router(router::Command),
     /// Show the state of a running router
     Show(show::Show),
+    /// Say what a running router would do with a packet, destination by destination, and why
+    Explain(explain::Explain),
     /// Have a running router read its configuration file again
     Reload(show::Control),
     /// Stop a running router
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Router(command) => router::run(command),
         Command::Show(show) => show::show(&show),
+        Command::Explain(explain) => explain::run(&explain),
         Command::Reload(control) => show::reload(&control),
         Command::Drain(control) => show::drain(&control),
         Command::Send(send) => send::run(&send),

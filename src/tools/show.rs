@@ -51,7 +51,8 @@ pub(super) fn drain(control: &Control) -> Result<(), Failure> {
 }
 
 impl Control {
-    fn ask(&self, request: Request) -> Result<Value, Failure> {
+    /// Asks the router; a refusal is a failure.
+    pub(super) fn ask(&self, request: Request) -> Result<Value, Failure> {
         let path = self.path()?;
         let reply = exchange(&path, request).map_err(|error| {
             Failure::Work(format!("no answer from a router at {}: {error}", path.display()))
