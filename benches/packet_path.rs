@@ -24,6 +24,7 @@ fn fib() -> Fib {
     let port = |id: u16| {
         Some(Port {
             interface: u32::from(id) + 1,
+            instance: 0,
             name: format!("p{id}"),
             mtu: 1500,
             link_address: [2; 6],

@@ -99,6 +99,7 @@ fn rib_of(node: &Node, rng: &mut impl Rng) -> Rib {
             interface,
             address,
             prefix_length: 24,
+            peer: None,
             broadcast: None,
         }));
         changes.push(Change::Link(Link {

@@ -146,6 +146,7 @@ impl Network {
                 interface,
                 address: address(segment, node).into(),
                 prefix_length: 24,
+                peer: None,
                 broadcast: None,
             }));
             let subnet = Prefix::new(address(segment, node).into(), 24).unwrap();

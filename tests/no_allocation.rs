@@ -14,6 +14,7 @@ fn fib() -> xcast::fib::Fib {
     let port = |id: u32| {
         Some(Port {
             interface: id,
+            instance: 0,
             name: format!("p{id}"),
             mtu: 9000,
             link_address: [2; 6],

@@ -21,7 +21,7 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ("host", &["engine", "fib", "forward", "io", "kernel", "rib", "wire"]),
     ("control", &["fib", "forward", "rib"]),
     ("daemon", &["control", "engine", "fib", "forward", "host", "io", "kernel", "rib", "wire"]),
-    ("tools", &["control", "daemon", "forward", "host", "io", "wire"]),
+    ("tools", &["control", "daemon", "forward", "host", "io", "kernel", "wire"]),
 ];
 
 fn sources(folders: &[&str]) -> Vec<(String, String)> {

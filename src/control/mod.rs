@@ -50,7 +50,9 @@ pub enum Reply {
     Done(serde_json::Value),
     /// It was not done.
     Failed(String),
+    /// It was not done, as what was asked for, or the configuration, is wrong.
+    Refused(String),
 }
 
 /// The longest request in octets.
-pub const REQUEST_LEN_MAX: u64 = 4096;
+pub const REQUEST_LEN_MAX: usize = 4096;

@@ -192,9 +192,9 @@ mod tests {
             carrier: true,
             master: None,
         }));
-        let (interface, prefix_length, broadcast) = (1, 24, None);
+        let (interface, prefix_length, peer, broadcast) = (1, 24, None, None);
         let address = IpAddr::V4(OWN);
-        rib.apply(Change::Address(Address { interface, address, prefix_length, broadcast }));
+        rib.apply(Change::Address(Address { interface, address, prefix_length, peer, broadcast }));
         let gateway = "10.0.1.7".parse().unwrap();
         rib.apply(Change::Neighbor(Neighbor {
             interface,

@@ -14,6 +14,7 @@ mod membership;
 mod ports;
 mod server;
 mod settings;
+mod sockets;
 mod worker;
 
 use std::collections::BTreeSet;
@@ -26,11 +27,13 @@ use std::time::{Duration, Instant};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use router_config::Config;
+use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 pub use settings::rib_settings;
-pub use worker::{DeviceReport, Report};
+pub use sockets::DeviceReport;
+pub use worker::Report;
 
 use crate::control::{self, Reply, Request, Topic};
 use crate::fib::Fib;
@@ -45,6 +48,8 @@ use worker::WorkerHandle;
 const KERNEL: Token = Token(0);
 const SIGNAL: Token = Token(1);
 const WAKE: Token = Token(2);
+/// After a compile, this many times its duration go to other work.
+const COMPILE_SHARE: u32 = 4;
 /// How often neighbors in use are looked after.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -63,7 +68,7 @@ pub enum DaemonError {
         error: io::Error,
     },
     /// The worker did not come up.
-    #[error("the worker thread does not answer")]
+    #[error("the worker thread has ended or does not answer; this is a defect, please report it")]
     Worker,
 }
 
@@ -100,6 +105,9 @@ pub struct Daemon {
     /// Neighbors that packets were sent to since the last upkeep.
     used: BTreeSet<(InterfaceIndex, IpAddr)>,
     next_upkeep: Instant,
+    /// The Rib has changed since the Fib was compiled, which may be done again from then on.
+    outdated: bool,
+    next_publish: Instant,
 }
 
 impl Daemon {
@@ -116,6 +124,10 @@ impl Daemon {
             Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("cannot listen for signals"))?;
         let registered = registry.register(&mut signals, SIGNAL, Interest::READABLE);
         registered.map_err(system("cannot wait for signals"))?;
+        // First of all: where another router answers, this one must not touch a packet.
+        let socket = &config.router.control_socket;
+        let what = format!("cannot listen on the control socket {}", socket.display());
+        let server = Server::listen(socket, Arc::clone(&waker)).map_err(system(what))?;
         let mut mirror = Mirror::open_with(EVENT_BUFFER, force_receive_buffer)?;
         let registered =
             registry.register(&mut SourceFd(&mirror.as_raw_fd()), KERNEL, Interest::READABLE);
@@ -132,17 +144,12 @@ impl Daemon {
         let fib = Arc::new(rib.compile());
         let mut ports = Ports::open(&config.router.name, code_points);
         ports.follow(&fib);
-        let worker = WorkerHandle::start(Arc::clone(&fib), Arc::clone(&waker))
+        let worker = WorkerHandle::start(Arc::clone(&fib), waker)
             .map_err(system("cannot start the worker"))?;
         worker.report().ok_or(DaemonError::Worker)?; // its sockets are open now
-        let socket = &config.router.control_socket;
-        let what = format!("cannot listen on the control socket {}", socket.display());
-        let server = Server::listen(socket, waker).map_err(system(what))?;
         for missing in rib.missing_ports() {
             tracing::warn!(interface = missing, "the interface of a [[port]] does not exist");
         }
-        let next_upkeep = Instant::now() + UPKEEP_INTERVAL;
-        let used = BTreeSet::new();
         Ok(Daemon {
             config,
             reread,
@@ -154,8 +161,10 @@ impl Daemon {
             worker,
             ports,
             server,
-            used,
-            next_upkeep,
+            used: BTreeSet::new(),
+            next_upkeep: Instant::now() + UPKEEP_INTERVAL,
+            outdated: false,
+            next_publish: Instant::now(),
         })
     }
 
@@ -184,39 +193,50 @@ impl Daemon {
                 _ => {}
             }
             // Each looks for itself whether there is anything to do.
-            self.follow_kernel()?;
+            self.follow_kernel();
             self.resolve_wanted();
             self.upkeep();
             if self.answer_calls() || self.heed_signals() {
                 return Ok(());
             }
+            if self.worker.is_dead() {
+                return Err(DaemonError::Worker);
+            }
         }
     }
 
     fn next_deadline(&self) -> Instant {
-        self.mirror.deadline().map_or(self.next_upkeep, |resync| resync.min(self.next_upkeep))
+        let publish = self.outdated.then_some(self.next_publish);
+        let others = [self.mirror.deadline(), publish].into_iter().flatten();
+        others.fold(self.next_upkeep, Instant::min)
     }
 
     /// Kernel → Rib → Fib → worker.
-    fn follow_kernel(&mut self) -> Result<(), DaemonError> {
+    fn follow_kernel(&mut self) {
         let mut changes = Vec::new();
-        self.mirror.poll(Instant::now(), &mut changes)?;
-        let mut changed = false;
+        // What was read before an error holds; the mirror itself tries again.
+        if let Err(error) = self.mirror.poll(Instant::now(), &mut changes) {
+            tracing::warn!(%error, "cannot follow the kernel for a moment");
+        }
         for change in changes {
             tracing::debug!(?change, "the kernel says");
-            changed |= self.rib.apply(change);
+            self.outdated |= self.rib.apply(change);
         }
-        if changed {
+        if self.outdated && Instant::now() >= self.next_publish {
             self.publish();
         }
-        Ok(())
     }
 
+    /// Compiles and publishes a Fib. A large one is not compiled more often than to leave most
+    /// of the time to other work; changes meanwhile go into the next one together.
     fn publish(&mut self) {
+        let start = Instant::now();
         self.note_used();
         self.fib = Arc::new(self.rib.compile());
         self.worker.publish(Arc::clone(&self.fib));
         self.ports.follow(&self.fib);
+        self.outdated = false;
+        self.next_publish = Instant::now() + start.elapsed() * COMPILE_SHARE;
     }
 
     /// Asks the kernel to resolve what packets wait for.
@@ -240,6 +260,7 @@ impl Daemon {
             return;
         }
         self.next_upkeep = now + UPKEEP_INTERVAL;
+        self.ports.retry(&self.fib);
         self.note_used();
         let used = std::mem::take(&mut self.used);
         let lapsed: Vec<_> = self.rib.stale().filter(|neighbor| used.contains(neighbor)).collect();
@@ -275,27 +296,30 @@ impl Daemon {
         let mut stop = false;
         while let Ok((request, sender)) = self.server.calls.try_recv() {
             stop |= request == Request::Drain;
-            let reply = match self.answer(request) {
-                Ok(value) => Reply::Done(value),
-                Err(why) => Reply::Failed(why),
-            };
+            let reply = self.answer(request).unwrap_or_else(|refusal| refusal);
             let _gone = sender.send(reply);
         }
         stop
     }
 
-    fn answer(&mut self, request: Request) -> Result<serde_json::Value, String> {
+    /// Answers a request; an `Err` is an answer too.
+    fn answer(&mut self, request: Request) -> Result<Reply, Reply> {
         let topic = match request {
             Request::Show(topic) => topic,
-            Request::Explain(question) => {
-                let explanation = explain::explain(&self.fib, &self.rib, &question)?;
-                return serde_json::to_value(explanation).map_err(|error| error.to_string());
+            Request::Drain => return Ok(Reply::Done(Value::Null)),
+            Request::Reload => {
+                return self.reload().map(|()| Reply::Done(Value::Null)).map_err(Reply::Refused);
             }
-            Request::Drain => return Ok(serde_json::Value::Null),
-            Request::Reload => return self.reload().map(|()| serde_json::Value::Null),
+            Request::Explain(question) => {
+                let explanation = explain::explain(&self.fib, &self.rib, &question);
+                return done(serde_json::to_value(explanation.map_err(Reply::Refused)?));
+            }
         };
-        let report = || self.worker.report().ok_or("the worker does not answer");
-        let json = match topic {
+        let report = || {
+            let silent = || Reply::Failed("the worker does not answer".to_owned());
+            self.worker.report().ok_or_else(silent)
+        };
+        done(match topic {
             Topic::Counters => Ok(control::counters(&report()?.counters)),
             Topic::Drops => Ok(control::drops(&report()?.counters)),
             Topic::Routes => serde_json::to_value(control::routes(self.rib.routes())),
@@ -304,8 +328,7 @@ impl Daemon {
                 let missing = self.rib.missing_ports();
                 serde_json::to_value(self.ports.states(&self.fib, &report()?, missing))
             }
-        };
-        json.map_err(|error| error.to_string())
+        })
     }
 
     /// Takes up what may change while running: ports, routes, neighbors and limits.
@@ -323,6 +346,10 @@ impl Daemon {
         tracing::info!("the configuration was reloaded");
         Ok(())
     }
+}
+
+fn done(json: serde_json::Result<Value>) -> Result<Reply, Reply> {
+    json.map(Reply::Done).map_err(|error| Reply::Failed(error.to_string()))
 }
 
 /// The code points of a configuration.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::membership::Membership;
-use super::worker::{DeviceReport, Report};
+use super::sockets::DeviceReport;
+use super::worker::Report;
 use crate::control;
 use crate::fib::{Fib, Port, ReversePath};
 use crate::forward::PortCounters;
@@ -15,16 +16,31 @@ pub(super) struct Ports {
     code_points: CodePoints,
     /// The drop, or why there is none.
     drop: Result<IngressDrop, String>,
-    /// By interface.
-    held: BTreeMap<u32, Held>,
+    /// By interface, told apart from others of the same index.
+    held: BTreeMap<(u32, u64), Held>,
 }
 
 struct Held {
     name: String,
-    /// Given up with the port.
-    _membership: Option<Membership>,
+    /// Given up with the port; `None` if it could not be had.
+    membership: Option<Membership>,
     /// Why the kernel-side drop is not on this interface, if so.
     drop_error: Option<String>,
+}
+
+impl Held {
+    fn warn(&self) {
+        if self.membership.is_none() {
+            tracing::warn!(interface = self.name, "cannot join the group of Xcast routers yet");
+        }
+        if let Some(error) = &self.drop_error {
+            tracing::warn!(interface = self.name, error, "no kernel-side drop here");
+        }
+    }
+}
+
+fn identity(port: &Port) -> (u32, u64) {
+    (port.interface, port.instance)
 }
 
 impl Ports {
@@ -40,9 +56,9 @@ impl Ports {
 
     /// Joins and leaves, attaches and detaches, as the ports come and go.
     pub(super) fn follow(&mut self, fib: &Fib) {
-        let ports: BTreeMap<u32, &Port> =
-            fib.ports().iter().flatten().map(|port| (port.interface, port)).collect();
-        let gone = |interface: &u32, held: &mut Held| {
+        let ports: BTreeMap<(u32, u64), &Port> =
+            fib.ports().iter().flatten().map(|port| (identity(port), port)).collect();
+        let gone = |interface: &(u32, u64), held: &mut Held| {
             ports.get(interface).is_none_or(|port| port.name != held.name)
         };
         for (_, held) in self.held.extract_if(.., gone) {
@@ -55,24 +71,32 @@ impl Ports {
         for (interface, port) in ports {
             if !self.held.contains_key(&interface) {
                 let held = self.hold(port);
+                held.warn();
                 self.held.insert(interface, held);
             }
         }
     }
 
+    /// Tries again what a port could not get.
+    pub(super) fn retry(&mut self, fib: &Fib) {
+        let lacking = |port: &&Port| {
+            let held = self.held.get(&identity(port));
+            held.is_some_and(|held| held.membership.is_none() || held.drop_error.is_some())
+        };
+        let lacking: Vec<&Port> = fib.ports().iter().flatten().filter(lacking).collect();
+        for port in lacking {
+            let held = self.hold(port);
+            self.held.insert(identity(port), held);
+        }
+    }
+
     fn hold(&mut self, port: &Port) -> Held {
         let membership = Membership::join(port.interface, &self.code_points);
-        if let Err(error) = &membership {
-            tracing::warn!(interface = port.name, %error, "cannot join the group of Xcast routers");
-        }
         let drop_error = match &mut self.drop {
-            Ok(drop) => drop.attach(&port.name).err().map(|error| {
-                tracing::warn!(interface = port.name, %error, "no kernel-side drop here");
-                error.to_string()
-            }),
+            Ok(drop) => drop.attach(&port.name).err().map(|error| error.to_string()),
             Err(error) => Some(error.clone()),
         };
-        Held { name: port.name.clone(), _membership: membership.ok(), drop_error }
+        Held { name: port.name.clone(), membership: membership.ok(), drop_error }
     }
 
     /// What `show ports` prints; `missing` are configured ports without an interface.
@@ -100,7 +124,7 @@ impl Ports {
         device: DeviceReport,
         counters: PortCounters,
     ) -> control::PortState {
-        let drop_error = match self.held.get(&port.interface) {
+        let drop_error = match self.held.get(&identity(port)) {
             Some(held) => held.drop_error.clone(),
             None => Some("not attached yet".to_owned()),
         };

@@ -2,13 +2,12 @@
 //! writes its answer back. A thread a connection, few at a time, each with a deadline, so that
 //! no client can hold the router up.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
@@ -17,6 +16,8 @@ use crate::control::{REQUEST_LEN_MAX, Reply, Request};
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 16;
+/// How long to wait when no connection can be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a client may take to speak or listen, and the router to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -42,11 +43,7 @@ impl Server {
         }
         let listener = match UnixListener::bind(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                if UnixStream::connect(path).is_ok() {
-                    return Err(error);
-                }
-                // Nobody listens there any more: a crash left it.
-                std::fs::remove_file(path)?;
+                remove_stale(path)?;
                 UnixListener::bind(path)?
             }
             other => other?,
@@ -60,6 +57,21 @@ impl Server {
     }
 }
 
+/// Removes the socket that a crash left, and nothing else.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+    let refusal = |why: &str| Err(io::Error::new(io::ErrorKind::AddrInUse, why));
+    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+        return refusal("it exists and is not a socket; choose another control-socket");
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
+        _ => refusal("another router answers there; stop it or choose another control-socket"),
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_file(&self.path) {
@@ -69,18 +81,28 @@ impl Drop for Server {
 }
 
 fn accept(listener: &UnixListener, calls: &Sender<Call>, notify: &Arc<Waker>) {
-    let open = Arc::new(AtomicUsize::new(0));
-    for stream in listener.incoming().flatten() {
-        if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
-            open.fetch_sub(1, Ordering::Relaxed);
-            continue; // closes it
+    let open = Arc::new(());
+    for stream in listener.incoming() {
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => {
+                // Most likely there are no descriptors left; some may be soon.
+                tracing::warn!(%error, "cannot accept a control connection");
+                std::thread::sleep(ACCEPT_PAUSE);
+                continue;
+            }
+        };
+        let slot = Arc::clone(&open);
+        if Arc::strong_count(&open) > CONNECTIONS_MAX + 1 {
+            let _gone = answer(&stream, &Reply::Failed("too many connections".to_owned()));
+            continue;
         }
-        let (calls, notify, open) = (calls.clone(), Arc::clone(notify), Arc::clone(&open));
+        let (calls, notify) = (calls.clone(), Arc::clone(notify));
         let serve = move || {
-            if let Err(error) = serve(stream, &calls, &notify) {
+            if let Err(error) = serve(&stream, &calls, &notify) {
                 tracing::debug!(%error, "a control connection failed");
             }
-            open.fetch_sub(1, Ordering::Relaxed);
+            drop(slot);
         };
         if let Err(error) = std::thread::Builder::new().name("connection".into()).spawn(serve) {
             tracing::warn!(%error, "cannot serve a control connection");
@@ -88,19 +110,41 @@ fn accept(listener: &UnixListener, calls: &Sender<Call>, notify: &Arc<Waker>) {
     }
 }
 
-fn serve(stream: UnixStream, calls: &Sender<Call>, notify: &Waker) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut line = String::new();
-    BufReader::new((&stream).take(REQUEST_LEN_MAX)).read_line(&mut line)?;
-    let reply = match serde_json::from_str(&line) {
+fn serve(stream: &UnixStream, calls: &Sender<Call>, notify: &Waker) -> io::Result<()> {
+    let line = read_line(stream)?;
+    let reply = match serde_json::from_slice(&line) {
         Err(error) => Reply::Failed(format!("not a request: {error}")),
         Ok(request) => call(request, calls, notify)
             .unwrap_or_else(|| Reply::Failed("the router does not answer".to_owned())),
     };
-    let mut text = serde_json::to_vec(&reply)?;
+    answer(stream, &reply)
+}
+
+/// Reads a line; all of it must come within one deadline, however small the pieces.
+fn read_line(mut stream: &UnixStream) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut line = Vec::new();
+    while !line.ends_with(b"\n") && line.len() < REQUEST_LEN_MAX {
+        let left = deadline.saturating_duration_since(Instant::now());
+        // A timeout of 0 would mean none.
+        stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        let mut piece = [0; 512];
+        match stream.read(&mut piece)? {
+            0 => break,
+            length => line.extend(&piece[..length]),
+        }
+        if Instant::now() >= deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    }
+    Ok(line)
+}
+
+fn answer(mut stream: &UnixStream, reply: &Reply) -> io::Result<()> {
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut text = serde_json::to_vec(reply)?;
     text.push(b'\n');
-    (&stream).write_all(&text)
+    stream.write_all(&text)
 }
 
 fn call(request: Request, calls: &Sender<Call>, notify: &Waker) -> Option<Reply> {

@@ -5,25 +5,26 @@
 //! wants resolved.
 
 use std::io;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 
 use crate::engine::Engine;
-use crate::fib::{Fib, Port, PortId};
+use crate::fib::Fib;
 use crate::forward::Counters;
 use crate::io::inject::LocalStack;
-use crate::io::packet::{self, PacketReceiver, PacketTransmitter};
+
+use super::sockets::{DeviceReport, PacketEngine, Sockets};
 
 const WAKE: Token = Token(usize::MAX);
 /// How often waiting packets are looked after.
 const TEND_INTERVAL: Duration = Duration::from_millis(100);
+/// How often sockets that could not be opened are tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The most empty turns in a row before sleeping.
 const SPIN_MAX: u32 = 256;
 /// A sleep shorter than this means that spinning would have been worth it.
@@ -33,8 +34,6 @@ const WANTED_MAX: usize = 1024;
 
 /// Turns that may follow a request to stop.
 const DRAIN_TURNS: usize = 64;
-
-type PacketEngine = Engine<PacketReceiver, PacketTransmitter, LocalStack>;
 
 /// A neighbor to be resolved: its interface and address.
 pub(super) type Wanted = (u32, std::net::IpAddr);
@@ -54,15 +53,6 @@ pub struct Report {
     pub counters: Counters,
     /// By port.
     pub devices: Vec<DeviceReport>,
-}
-
-/// The state of a port's packet socket.
-#[derive(Clone, Debug, Default)]
-pub struct DeviceReport {
-    /// Why it could not be opened, if so.
-    pub error: Option<String>,
-    /// Frames lost because the ring was full.
-    pub overruns: u64,
 }
 
 /// The control thread's end of a worker.
@@ -86,7 +76,7 @@ impl WorkerHandle {
         let published = Arc::new(ArcSwap::new(Arc::clone(&fib)));
         let worker = Worker {
             engine: Engine::new(&fib, local),
-            sockets: Vec::new(),
+            sockets: Sockets::default(),
             published: Arc::clone(&published),
             fib,
             poll,
@@ -94,10 +84,21 @@ impl WorkerHandle {
             wants,
             notify,
             spin: 0,
+            next_look: Instant::now(),
+            next_retry: Instant::now(),
         };
         let thread = std::thread::Builder::new().name("worker".into());
-        let thread = Some(thread.spawn(move || worker.run())?);
+        let thread = Some(thread.spawn(move || {
+            // However the worker ends, the control thread looks after it.
+            let _farewell = Farewell(Arc::clone(&worker.notify));
+            worker.run();
+        })?);
         Ok(WorkerHandle { published, commands, waker, thread, wanted })
+    }
+
+    /// Whether the worker has ended, which it does only when it is told to or has panicked.
+    pub(super) fn is_dead(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// Lets the worker go on with another Fib.
@@ -121,6 +122,15 @@ impl WorkerHandle {
     }
 }
 
+/// Wakes the control thread when the worker ends.
+struct Farewell(Arc<Waker>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        let _gone = self.0.wake();
+    }
+}
+
 impl Drop for WorkerHandle {
     fn drop(&mut self) {
         let _gone = self.commands.send(Command::Stop);
@@ -135,8 +145,7 @@ impl Drop for WorkerHandle {
 
 struct Worker {
     engine: PacketEngine,
-    /// By port: the interface that its socket is bound to, with its MTU, or why there is none.
-    sockets: Vec<Option<SocketState>>,
+    sockets: Sockets,
     published: Arc<ArcSwap<Fib>>,
     fib: Arc<Fib>,
     poll: Poll,
@@ -145,12 +154,8 @@ struct Worker {
     notify: Arc<Waker>,
     /// How many empty turns are worth it at the present load.
     spin: u32,
-}
-
-struct SocketState {
-    interface: u32,
-    mtu: u32,
-    error: Option<String>,
+    next_look: Instant,
+    next_retry: Instant,
 }
 
 impl Worker {
@@ -167,7 +172,11 @@ impl Worker {
             if self.obey() {
                 return self.drain();
             }
-            let busy = self.engine.turn(&self.fib, Instant::now()) > 0;
+            let now = Instant::now();
+            let busy = self.engine.turn(&self.fib, now) > 0;
+            if now >= self.next_look && self.patience().is_some() {
+                self.look_after(now);
+            }
             self.pass_on_wanted();
             idle = if busy { 0 } else { idle + 1 };
             if idle > self.spin {
@@ -188,43 +197,30 @@ impl Worker {
         }
     }
 
-    /// Takes up a new Fib: opens and closes sockets as its ports say.
+    /// Takes up a new Fib: the sockets follow its ports, and what waited may go.
     fn adopt(&mut self) {
-        let fib = Arc::clone(&self.fib);
-        self.engine.prepare(&fib);
-        self.sockets.resize_with(self.sockets.len().max(fib.ports().len()), || None);
-        for id in 0..self.sockets.len() as PortId {
-            let port = fib.port(id);
-            let wanted = port.map(|port| (port.interface, port.mtu));
-            let state = self.sockets[usize::from(id)].as_ref();
-            if state.map(|state| (state.interface, state.mtu)) != wanted {
-                self.engine.set_device(id, None, None);
-                self.sockets[usize::from(id)] = port.map(|port| self.open(id, port, &fib));
-            }
-        }
-        self.engine.tend(&fib, Instant::now());
+        self.engine.prepare(&self.fib);
+        self.sockets.follow(&self.fib, &mut self.engine, self.poll.registry());
+        self.engine.tend(&self.fib, Instant::now());
     }
 
-    fn open(&mut self, id: PortId, port: &Port, fib: &Fib) -> SocketState {
-        let opened = packet::open(port.interface, port.mtu, fib.code_points());
-        let registered = opened.and_then(|(receiver, transmitter)| {
-            let mut source = SourceFd(&receiver.as_raw_fd());
-            let token = Token(usize::from(id));
-            // The registration ends with the socket, whose only descriptor this is.
-            self.poll.registry().register(&mut source, token, Interest::READABLE)?;
-            Ok((receiver, transmitter))
-        });
-        let error = match registered {
-            Ok((receiver, transmitter)) => {
-                self.engine.set_device(id, Some(receiver), Some(transmitter));
-                None
-            }
-            Err(error) => {
-                tracing::warn!(interface = port.name, %error, "cannot open a packet socket");
-                Some(error.to_string())
-            }
-        };
-        SocketState { interface: port.interface, mtu: port.mtu, error }
+    /// Looks after what waits, and tries sockets again that could not be opened.
+    fn look_after(&mut self, now: Instant) {
+        self.engine.tend(&self.fib, now);
+        if self.sockets.any_failed() && now >= self.next_retry {
+            self.next_retry = now + RETRY_INTERVAL;
+            self.sockets.follow(&self.fib, &mut self.engine, self.poll.registry());
+        }
+        self.next_look = now + TEND_INTERVAL;
+    }
+
+    /// How long the worker may sleep.
+    fn patience(&self) -> Option<Duration> {
+        match (self.engine.is_waiting(), self.sockets.any_failed()) {
+            (true, _) => Some(TEND_INTERVAL),
+            (false, true) => Some(RETRY_INTERVAL),
+            (false, false) => None,
+        }
     }
 
     /// Answers what was asked; returns whether to stop.
@@ -241,12 +237,7 @@ impl Worker {
     }
 
     fn report(&mut self) -> Report {
-        let engine = &mut self.engine;
-        let device = |(id, state): (usize, &Option<SocketState>)| DeviceReport {
-            error: state.as_ref().and_then(|state| state.error.clone()),
-            overruns: engine.receiver(id as PortId).map_or(0, PacketReceiver::overruns),
-        };
-        let devices = self.sockets.iter().enumerate().map(device).collect();
+        let devices = self.sockets.report(&mut self.engine);
         let generation = self.fib.generation();
         Report { generation, counters: self.engine.counters().clone(), devices }
     }
@@ -269,20 +260,15 @@ impl Worker {
     /// Waits for frames, a new Fib or a command; learns from the length of the wait how long to
     /// look for frames before the next one.
     fn sleep(&mut self, events: &mut Events) {
-        let timeout = self.engine.is_waiting().then_some(TEND_INTERVAL);
         let start = Instant::now();
-        if let Err(error) = self.poll.poll(events, timeout)
+        if let Err(error) = self.poll.poll(events, self.patience())
             && error.kind() != io::ErrorKind::Interrupted
         {
             tracing::error!(%error, "cannot wait for packets");
         }
-        let now = Instant::now();
-        self.spin = match now.duration_since(start) < SHORT_SLEEP {
+        self.spin = match start.elapsed() < SHORT_SLEEP {
             true => (self.spin * 2 + 1).min(SPIN_MAX),
             false => self.spin / 2,
         };
-        if timeout.is_some() {
-            self.engine.tend(&self.fib, now);
-        }
     }
 }

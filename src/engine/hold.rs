@@ -13,6 +13,8 @@ use crate::io::Transmit;
 const PER_NEIGHBOR: usize = 64;
 /// Neighbors that may be waited for at once.
 const NEIGHBORS: usize = 256;
+/// Octets that may wait in all.
+const OCTETS: usize = 16 << 20;
 /// How long a replica may wait: a little longer than the kernel asks (three times, a second
 /// apart).
 const PATIENCE: Duration = Duration::from_millis(3500);
@@ -26,6 +28,8 @@ pub(super) struct Full;
 #[derive(Default)]
 pub(super) struct Hold {
     neighbors: Vec<Waiting>,
+    /// Of all frames.
+    octets: usize,
 }
 
 /// What waits for one neighbor.
@@ -57,19 +61,25 @@ impl Hold {
         now: Instant,
     ) -> Result<bool, Full> {
         let Target::Neighbor { port, address } = replica.target else { return Err(Full) };
-        let held = Held { replica: *replica, since: now, frame: [head, tail].concat() };
+        let octets = head.len() + tail.len();
         let known = |waiting: &Waiting| waiting.port == port && waiting.address == address;
-        match self.neighbors.iter().position(known) {
-            Some(at) if self.neighbors[at].frames.len() < PER_NEIGHBOR => {
-                self.neighbors[at].frames.push(held);
-                Ok(false)
-            }
-            None if self.neighbors.len() < NEIGHBORS => {
-                self.neighbors.push(Waiting { port, address, asked: now, frames: vec![held] });
-                Ok(true)
-            }
-            _ => Err(Full),
+        let place = self.neighbors.iter().position(known);
+        let room = match place {
+            Some(at) => self.neighbors[at].frames.len() < PER_NEIGHBOR,
+            None => self.neighbors.len() < NEIGHBORS,
+        };
+        if !room || self.octets + octets > OCTETS {
+            return Err(Full);
         }
+        self.octets += octets;
+        let held = Held { replica: *replica, since: now, frame: [head, tail].concat() };
+        match place {
+            Some(at) => self.neighbors[at].frames.push(held),
+            None => {
+                self.neighbors.push(Waiting { port, address, asked: now, frames: vec![held] });
+            }
+        }
+        Ok(place.is_none())
     }
 
     /// Sends what can be sent, gives up what waited too long.
@@ -90,6 +100,7 @@ impl Hold {
             waiting.give_up(now, counters);
             !waiting.frames.is_empty()
         });
+        self.count_octets();
     }
 
     /// Drops what waits on a port, which is no more.
@@ -100,6 +111,12 @@ impl Hold {
                 counters.failed(&held.replica, DropReason::PortDown);
             }
         }
+        self.count_octets();
+    }
+
+    fn count_octets(&mut self) {
+        let frames = self.neighbors.iter().flat_map(|waiting| &waiting.frames);
+        self.octets = frames.map(|held| held.frame.len()).sum();
     }
 
     /// The neighbors that were asked for a while ago and have not answered.

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use crate::fib::{Fib, PortId};
 use crate::forward::{
-    Counters, DropReason, LINK_HEADER_LEN, Output, Packet, Replica, Target, process,
+    Counters, DropReason, LINK_HEADER_LEN, Output, Packet, PortCounters, Replica, Target, process,
 };
 use crate::io::{Deliver, Receive, Transmit};
 use hold::Hold;
@@ -66,10 +66,17 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
         self.transmitters.resize_with(ports, || None);
     }
 
-    /// Sets or removes the two faces of a port's device; the prepared Fib must know the port.
-    /// What waited there is dropped as `port-down`.
-    pub fn set_device(&mut self, port: PortId, receiver: Option<R>, transmitter: Option<T>) {
+    /// Forgets what belonged to the interface that a port stood for, as it is gone or another
+    /// takes its place: the device, the counters, and what waited, which is dropped as
+    /// `port-down`.
+    pub fn clear_port(&mut self, port: PortId) {
         self.hold.abandon(port, &mut self.out.counters);
+        self.out.counters.ports[usize::from(port)] = PortCounters::default();
+        self.set_device(port, None, None);
+    }
+
+    /// Sets or removes the two faces of a port's device; the prepared Fib must know the port.
+    pub fn set_device(&mut self, port: PortId, receiver: Option<R>, transmitter: Option<T>) {
         self.receivers[usize::from(port)] = receiver;
         self.transmitters[usize::from(port)] = transmitter;
     }
@@ -104,7 +111,8 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
         (0..self.receivers.len()).map(|port| self.serve(fib, port, now)).sum()
     }
 
-    fn serve(&mut self, fib: &Fib, port: usize, now: Instant) -> usize {
+    /// Processes a batch of one port's frames; returns how many.
+    pub fn serve(&mut self, fib: &Fib, port: usize, now: Instant) -> usize {
         let Some(mut receiver) = self.receivers[port].take() else { return 0 };
         let taken = receiver.take(BATCH);
         let mut done = 0;

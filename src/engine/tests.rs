@@ -36,6 +36,7 @@ fn fib(generation: u64, gateway: bool, host: bool) -> Fib {
     let port = |id: u8| {
         Some(Port {
             interface: u32::from(id) + 1,
+            instance: 0,
             name: format!("p{id}"),
             mtu: 1500,
             link_address: [2, 0, 0, 0, 0, id],
@@ -214,9 +215,26 @@ fn waiting_is_bounded_and_ends_with_the_port() {
     while engine.turn(&fib, Instant::now()) > 0 {}
     assert_eq!(engine.counters().destinations_pending, 64);
     assert_eq!(engine.counters().drops[DropReason::NeighborUnresolved as usize], 36);
-    engine.set_device(2, None, None);
+    engine.clear_port(2);
     assert_eq!(engine.counters().drops[DropReason::PortDown as usize], 64);
     assert!(!engine.is_waiting());
+    assert_conserved(&engine);
+}
+
+#[test]
+fn a_new_device_of_the_same_port_inherits_what_waits_and_what_was_counted() {
+    let before = fib(1, true, false);
+    let mut engine = engine(&before);
+    push(&mut engine, [frame(&[HOST, FAR], 0)].into_iter());
+    engine.turn(&before, Instant::now());
+    engine.set_device(2, None, Some(MemoryTransmitter::default()));
+    let after = fib(2, true, true);
+    engine.prepare(&after);
+    engine.tend(&after, Instant::now());
+    assert_eq!(numbers(&mut engine, 2), [0]);
+    assert_eq!(engine.counters().ports[1].replicas_sent_unicast, 1);
+    engine.clear_port(1);
+    assert_eq!(engine.counters().ports[1].replicas_sent_unicast, 0);
     assert_conserved(&engine);
 }
 

@@ -68,6 +68,8 @@ pub struct GatewayGroup {
 pub struct Port {
     /// The kernel's index of the interface.
     pub interface: u32,
+    /// Tells interfaces apart that had the same index, one after the other.
+    pub instance: u64,
     /// The interface's name.
     pub name: String,
     /// The largest IP packet it carries, in octets.

@@ -14,9 +14,9 @@ use crate::fib::PortId;
 pub struct Counters {
     /// Packets that reached the packet path.
     pub packets_received: u64,
-    /// Packets of which at least one replica was sent, held or delivered.
+    /// Packets that came to at least one copy, or were delivered here.
     pub packets_forwarded: u64,
-    /// Packets of which nothing left.
+    /// Packets that came to nothing.
     pub packets_dropped: u64,
     /// Replicas handed to a link.
     pub replicas_sent: u64,

@@ -64,12 +64,12 @@ pub fn process(fib: &Fib, packet: Packet<'_>, out: &mut Output) {
             plan(fib, &parsed, out);
         }
     }
-    match out.scratch.plans.len() {
+    match out.scratch.plans.len() + out.scratch.seen_here {
         0 => out.counters.packets_dropped += 1,
-        _ => {
-            out.counters.packets_forwarded += 1;
-            replicate(fib, packet, &parsed, out);
-        }
+        _ => out.counters.packets_forwarded += 1,
+    }
+    if out.scratch.plans.len() > 0 {
+        replicate(fib, packet, &parsed, out);
     }
 }
 
@@ -156,10 +156,11 @@ fn partition(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed, live: usize, out: 
 const UNICAST: Plan = Plan { target: Target::Host, adjacency: None, form: Form::Unicast, live: 0 };
 
 /// An address of this node (R3): its IP stack gets a unicast packet. A packet that must stay
-/// Xcast is there already, for whoever listens for it.
+/// Xcast needs no copy: who listens for it here listens on the link, as the router does.
 fn deliver(parsed: &Parsed, live: u128, out: &mut Output) {
     if parsed.keeps_xcast {
         out.counters.destinations_delivered += 1;
+        out.scratch.seen_here += 1;
     } else if let Err(reason) = parsed.transport_checksum() {
         out.counters.drop(reason, 1);
     } else {

@@ -125,16 +125,13 @@ fn to_unicast(ip: &mut [u8], parsed: &Parsed, address: Ipv4Addr, port: Option<u1
 }
 
 /// The transport checksum follows the pseudo-header (RFC 5058 section 10.1). Over UDP, 0 says
-/// that there is none, and stays; a result of 0 travels as 0xffff.
+/// that there is none, and stays; there and over UDP-Lite a result of 0 travels as 0xffff.
 fn adjust_checksum(field: &mut [u8], protocol: u8, old: Sum, new: Sum) {
     let before = read_u16(field, 0);
-    let mut after = update(before, old, new);
-    if protocol == protocol::UDP {
-        after = match (before, after) {
-            (0, _) => 0,
-            (_, 0) => 0xffff,
-            (_, after) => after,
-        };
-    }
+    let after = match (protocol, before, update(before, old, new)) {
+        (protocol::UDP, 0, _) => 0,
+        (protocol::UDP | protocol::UDP_LITE, _, 0) => 0xffff,
+        (_, _, after) => after,
+    };
     field.copy_from_slice(&after.to_be_bytes());
 }

@@ -31,6 +31,8 @@ pub(super) struct Scratch {
     pub(super) entries: [EntryId; DESTINATIONS_MAX],
     pub(super) parts: List<Part>,
     pub(super) plans: List<Plan>,
+    /// Destinations that are delivered without a copy.
+    pub(super) seen_here: usize,
     /// By adjacency: the packet it was last a part of, and which.
     part_of: Vec<(u64, u8)>,
     packet: u64,
@@ -46,6 +48,7 @@ impl Default for Scratch {
             entries: [0; DESTINATIONS_MAX],
             parts: List { items: [part; DESTINATIONS_MAX], len: 0 },
             plans: List { items: [plan; DESTINATIONS_MAX], len: 0 },
+            seen_here: 0,
             part_of: Vec::new(),
             packet: 0,
         }
@@ -63,6 +66,7 @@ impl Scratch {
         self.packet += 1;
         self.parts.len = 0;
         self.plans.len = 0;
+        self.seen_here = 0;
     }
 
     /// The part of `adjacency` in the present packet.

@@ -38,6 +38,7 @@ impl Table {
     fn fib(self) -> Fib {
         let port = |id: u8| Port {
             interface: u32::from(id) + 10,
+            instance: 0,
             name: format!("p{id}"),
             mtu: self.mtu,
             link_address: [2, 0, 0, 0, 0, id],

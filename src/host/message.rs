@@ -1,7 +1,6 @@
 //! A message to many, and the packet that carries it.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
 
 use crate::forward::LINK_HEADER_LEN;
 use crate::wire::ipv4::{self, protocol};
@@ -21,7 +20,8 @@ pub struct Destination {
 pub struct Message<'a> {
     /// Who is to get it: 1 to 127. One that is listed twice gets it twice.
     pub destinations: &'a [Destination],
-    /// The source address; chosen by the kernel's route to the first destination if `None`.
+    /// The source address; if `None`, the one that the kernel prefers towards the first
+    /// destination it can reach.
     pub source: Option<Ipv4Addr>,
     /// The source port.
     pub source_port: u16,
@@ -64,15 +64,17 @@ pub enum MessageError {
 }
 
 impl Message<'_> {
-    /// The source address that the kernel prefers towards the first destination.
-    pub(super) fn preferred_source(&self) -> io::Result<Ipv4Addr> {
-        let first = self.destinations.first().map_or(Ipv4Addr::UNSPECIFIED, |d| d.address);
-        let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.connect(SocketAddrV4::new(first, 9))?; // chooses a route, sends nothing
-        match socket.local_addr()?.ip() {
-            std::net::IpAddr::V4(source) => Ok(source),
-            std::net::IpAddr::V6(_) => Err(io::ErrorKind::AddrNotAvailable.into()),
-        }
+    /// The source address that the kernel prefers towards the first destination it can reach.
+    pub(super) fn preferred_source(&self) -> Option<Ipv4Addr> {
+        self.destinations.iter().find_map(|destination| {
+            let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+            // Chooses a route, sends nothing.
+            socket.connect(SocketAddrV4::new(destination.address, 9)).ok()?;
+            match socket.local_addr().ok()?.ip() {
+                IpAddr::V4(source) => Some(source),
+                IpAddr::V6(_) => None,
+            }
+        })
     }
 
     /// The complete packet, with room for a link-layer header in front.

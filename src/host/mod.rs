@@ -59,6 +59,13 @@ pub enum HostError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// The kernel has no route to any of the destinations, so there is no source address either.
+    /// Nothing was sent.
+    #[error("there is no route to any of the destinations")]
+    NoSource,
+    /// The interface to send by does not exist, or is not an Ethernet interface.
+    #[error("there is no Ethernet interface `{0}` here")]
+    NoInterface(String),
     /// The message cannot be put in a packet. Nothing was sent.
     #[error(transparent)]
     Message(#[from] MessageError),
@@ -85,8 +92,8 @@ pub struct XcastSocket {
     rib: Rib,
     fib: Fib,
     engine: Engine<PacketReceiver, PacketTransmitter, LocalStack>,
-    /// By port: the interface its device is for.
-    devices: Vec<Option<InterfaceIndex>>,
+    /// By port: the interface its device is for, told apart from others of the same index.
+    devices: Vec<Option<(InterfaceIndex, u64)>>,
     poll: Poll,
 }
 
@@ -112,12 +119,15 @@ impl XcastSocket {
         for change in changes {
             rib.apply(change);
         }
+        if let Some(missing) = rib.missing_ports().pop() {
+            return Err(HostError::NoInterface(missing));
+        }
         let fib = rib.compile();
         let local = LocalStack::open().map_err(socket_error("cannot open a raw socket"))?;
         let engine = Engine::new(&fib, local);
         let devices = Vec::new();
         let mut socket = XcastSocket { code_points, mirror, rib, fib, engine, devices, poll };
-        socket.adopt()?;
+        socket.adopt();
         Ok(socket)
     }
 
@@ -127,12 +137,14 @@ impl XcastSocket {
         self.follow_kernel()?;
         let source = match message.source {
             Some(source) => source,
-            None => message
-                .preferred_source()
-                .map_err(socket_error("no route to the first destination"))?,
+            None => message.preferred_source().ok_or(HostError::NoSource)?,
         };
         let mut buffer = message.packet(&self.code_points, source)?;
-        self.engine.originate(&self.fib, &mut buffer, Instant::now());
+        let now = Instant::now();
+        self.engine.originate(&self.fib, &mut buffer, now);
+        if self.engine.is_waiting() {
+            self.engine.tend(&self.fib, now);
+        }
         self.resolve_wanted()
     }
 
@@ -162,38 +174,39 @@ impl XcastSocket {
 
     fn follow_kernel(&mut self) -> Result<(), HostError> {
         let mut changes = Vec::new();
-        self.mirror.poll(Instant::now(), &mut changes)?;
+        // What was read before an error holds.
+        let followed = self.mirror.poll(Instant::now(), &mut changes);
         let changed = changes.into_iter().fold(false, |any, change| self.rib.apply(change) | any);
         if changed {
             self.fib = self.rib.compile();
-            self.adopt()?;
+            self.adopt();
         }
-        Ok(())
+        Ok(followed?)
     }
 
-    /// Opens and closes devices as the ports of the Fib say.
-    fn adopt(&mut self) -> Result<(), HostError> {
+    /// Opens and closes devices as the ports of the Fib say. What would leave by one that cannot
+    /// be opened is counted as `transmit-failed`.
+    fn adopt(&mut self) {
         self.engine.prepare(&self.fib);
         self.devices.resize(self.devices.len().max(self.fib.ports().len()), None);
         for id in 0..self.devices.len() {
             let port = self.fib.port(id as PortId);
-            let wanted = port.map(|port| port.interface);
+            let wanted = port.map(|port| (port.interface, port.instance));
             if self.devices[id] == wanted {
                 continue;
             }
-            let device = match port {
-                None => None,
-                Some(port) => {
-                    let what = format!("cannot open a packet socket on {}", port.name);
-                    let opened = packet::open_sender(port.interface);
-                    Some(opened.map_err(socket_error(what))?)
-                }
-            };
-            self.engine.set_device(id as PortId, None, device);
             self.devices[id] = wanted;
+            self.engine.clear_port(id as PortId);
+            if let Some(port) = port {
+                match packet::open_sender(port.interface) {
+                    Ok(device) => self.engine.set_device(id as PortId, None, Some(device)),
+                    Err(error) => {
+                        tracing::warn!(interface = port.name, %error, "cannot send by it");
+                    }
+                }
+            }
         }
         self.engine.tend(&self.fib, Instant::now());
-        Ok(())
     }
 
     fn resolve_wanted(&mut self) -> Result<(), HostError> {

@@ -21,7 +21,7 @@ mod filter;
 mod ring;
 mod system;
 
-pub use system::force_receive_buffer;
+pub use system::{force_receive_buffer, raise_descriptor_limit};
 
 /// A received frame.
 pub struct Frame<'a> {

@@ -58,6 +58,11 @@ pub struct PacketReceiver {
 }
 
 impl PacketReceiver {
+    /// Whether frames with IP packets of `mtu` octets fit the ring.
+    pub fn fits(&self, mtu: u32) -> bool {
+        mtu as usize + ethernet::HEADER_LEN <= self.ring.frame_len_max()
+    }
+
     /// How many frames were lost so far because the ring was full.
     pub fn overruns(&mut self) -> u64 {
         const PACKET_STATISTICS: libc::c_int = 6;
@@ -111,20 +116,28 @@ impl Transmit for PacketTransmitter {
         pieces: impl Fn(usize) -> Pieces<'a>,
         mut done: impl FnMut(usize, bool),
     ) {
-        let mut next = 0;
-        let mut retried = false;
-        while next < count {
-            let end = count.min(next + SEND_BATCH);
-            self.pieces.extend((next..end).map(|index| {
+        for start in (0..count).step_by(SEND_BATCH) {
+            let end = count.min(start + SEND_BATCH);
+            self.pieces.extend((start..end).map(|index| {
                 let (head, tail) = pieces(index);
                 [iovec(head), iovec(tail)]
             }));
             self.messages.extend(self.pieces.iter_mut().map(message));
-            let sent = self.send();
+            self.send_all(|index, taken| done(start + index, taken));
             self.messages.clear();
             self.pieces.clear();
-            match sent {
-                Ok(sent) => {
+        }
+    }
+}
+
+impl PacketTransmitter {
+    /// Sends all messages; one that is refused is passed over.
+    fn send_all(&mut self, mut done: impl FnMut(usize, bool)) {
+        let mut next = 0;
+        let mut retried = false;
+        while next < self.messages.len() {
+            match self.send(next) {
+                Ok(sent @ 1..) => {
                     (next..next + sent).for_each(|index| done(index, true));
                     next += sent;
                     retried = false;
@@ -134,7 +147,7 @@ impl Transmit for PacketTransmitter {
                 Err(error) if !retried && error.raw_os_error() == Some(libc::ENETDOWN) => {
                     retried = true;
                 }
-                Err(_) => {
+                Ok(0) | Err(_) => {
                     done(next, false);
                     next += 1;
                     retried = false;
@@ -142,22 +155,16 @@ impl Transmit for PacketTransmitter {
             }
         }
     }
-}
 
-impl PacketTransmitter {
-    /// Sends the messages; returns how many were taken, at least one.
-    fn send(&mut self) -> io::Result<usize> {
-        let count = self.messages.len() as libc::c_uint;
-        // SAFETY: each message points into `pieces`, and these to slices that outlive the call
-        // of `transmit`; the kernel reads the bytes and writes only `msg_len`.
-        let sent = check(unsafe {
-            libc::sendmmsg(
-                self.socket.as_raw_fd(),
-                self.messages.as_mut_ptr(),
-                count,
-                libc::MSG_DONTWAIT,
-            )
-        })?;
+    /// Sends the messages from `first` on; returns how many were taken, at least one.
+    fn send(&mut self, first: usize) -> io::Result<usize> {
+        let messages = &mut self.messages[first..];
+        let (start, count) = (messages.as_mut_ptr(), messages.len() as libc::c_uint);
+        let fd = self.socket.as_raw_fd();
+        // SAFETY: `start` points to `count` messages; each points into `pieces`, and these to
+        // slices that outlive the call of `transmit`; the kernel reads the bytes and writes only
+        // `msg_len`.
+        let sent = check(unsafe { libc::sendmmsg(fd, start, count, libc::MSG_DONTWAIT) })?;
         Ok(sent as usize)
     }
 }

@@ -77,6 +77,11 @@ impl Ring {
         Ok(Ring { memory, len, slot_len, slots, next: 0, taken: 0 })
     }
 
+    /// The longest frame that a slot holds whole, in octets.
+    pub(super) fn frame_len_max(&self) -> usize {
+        self.slot_len - SLOT_OVERHEAD
+    }
+
     /// Takes up to `limit` filled slots from the cursor on; returns how many.
     pub(super) fn take(&mut self, limit: usize) -> usize {
         let limit = limit.min(self.slots);

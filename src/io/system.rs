@@ -48,3 +48,13 @@ pub fn force_receive_buffer(socket: BorrowedFd<'_>, size: usize) -> io::Result<(
     let size = libc::c_int::try_from(size).unwrap_or(libc::c_int::MAX);
     set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &size)
 }
+
+/// Lets this process open as many descriptors as the system allows it: a port takes three.
+pub fn raise_descriptor_limit() -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a live struct that the kernel fills in.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: `limit` is a live struct that the kernel reads.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).map(|_| ())
+}

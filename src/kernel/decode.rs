@@ -86,7 +86,7 @@ pub(super) fn nexthop(message: &Message<'_>) -> Option<Nexthop> {
 }
 
 /// The attributes behind a header of `header` octets.
-fn attributes(
+pub(super) fn attributes(
     body: &[u8],
     header: usize,
 ) -> impl Iterator<Item = Result<NlaBuffer<&[u8]>, DecodeError>> {
@@ -157,6 +157,7 @@ fn address(body: &[u8]) -> Result<Option<Address>, DecodeError> {
         interface: header.index,
         address,
         prefix_length: header.prefix_len,
+        peer: end.filter(|end| *end != address),
         broadcast,
     }))
 }

@@ -15,8 +15,10 @@ mod mirror;
 mod nftables;
 mod pace;
 mod request;
+mod rules;
 mod watch;
 
 pub use error::KernelError;
 pub use mirror::{EVENT_BUFFER, Mirror};
 pub use nftables::{Dropped, IngressDrop};
+pub use rules::policy_rules;

@@ -53,6 +53,14 @@ pub(super) fn neighbors(sequence: u32) -> Vec<u8> {
     build(libc::RTM_GETNEIGH, DUMP, sequence, |body| body.raw(&[0; 12]))
 }
 
+/// All policy rules for IPv4.
+pub(super) fn rules(sequence: u32) -> Vec<u8> {
+    build(libc::RTM_GETRULE, DUMP, sequence, |body| {
+        body.raw(&[libc::AF_INET as u8]);
+        body.raw(&[0; 11]);
+    })
+}
+
 /// All nexthop objects.
 pub(super) fn nexthops(sequence: u32) -> Vec<u8> {
     build(RTM_GETNEXTHOP, DUMP, sequence, |body| body.raw(&[0; 8]))

@@ -221,7 +221,8 @@ mod tests {
     fn an_ipv4_address_that_goes_takes_routes_along() {
         let gone = |address: &str| {
             let address = address.parse().unwrap();
-            let address = Address { interface: 2, address, prefix_length: 24, broadcast: None };
+            let address =
+                Address { interface: 2, address, prefix_length: 24, peer: None, broadcast: None };
             Watch::default().judge(&Change::AddressGone(address), 0)
         };
         assert_eq!(gone("10.0.0.1"), Verdict::PassAndDump);

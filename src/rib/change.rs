@@ -89,6 +89,8 @@ pub struct Address {
     pub address: IpAddr,
     /// The length of its subnet's prefix.
     pub prefix_length: u8,
+    /// The other end of a point-to-point address; the subnet is then the peer's.
+    pub peer: Option<IpAddr>,
     /// The broadcast address that is explicitly set, if any.
     pub broadcast: Option<Ipv4Addr>,
 }

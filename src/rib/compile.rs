@@ -13,11 +13,11 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
-use crate::fib::{Capability, Entry, Fib, FibBuilder, Hop, Port};
+use crate::fib::{Capability, Entry, Fib, FibBuilder, Hop, Port, mask_v4};
 use crate::wire::ethernet;
 
 /// What a route comes to.
-enum Resolved {
+pub(super) enum Resolved {
     Entry(Entry),
     Via(Vec<Hop>),
     Throw,
@@ -58,6 +58,7 @@ impl Rib {
         let settings = self.settings.port(link)?;
         Some(Port {
             interface: link.index,
+            instance: self.instances.get(&link.index).copied().unwrap_or(0),
             name: link.name.clone(),
             mtu: link.mtu,
             link_address: link.address?,
@@ -102,7 +103,7 @@ impl Rib {
         let mut routes: BTreeMap<(u8, Prefix), Resolved> = BTreeMap::new();
         for ((_, prefix, _), action) in self.table_routes(table) {
             let key = (prefix.length(), *prefix);
-            // Ordered by metric, so the first that can forward is the one.
+            // In the order of preference, so the first that can forward is the one.
             if prefix.address().is_ipv4()
                 && !routes.contains_key(&key)
                 && let Some(resolved) = self.resolve(action)
@@ -114,14 +115,17 @@ impl Rib {
         routes.into_iter().map(|((_, prefix), resolved)| (prefix, resolved)).collect()
     }
 
-    /// The used route of every prefix and metric of a table, by prefix and metric.
-    fn table_routes(&self, table: u32) -> impl Iterator<Item = (&RouteKey, &RouteAction)> {
+    /// The routes of a table by prefix and metric; those of equal metric in the kernel's order.
+    pub(super) fn table_routes(
+        &self,
+        table: u32,
+    ) -> impl Iterator<Item = (&RouteKey, &RouteAction)> {
         let all = |length| Prefix::new(Ipv4Addr::UNSPECIFIED.into(), length);
         let first = (table, all(0).expect("/0 is a length"), 0);
         self.routes
             .range(first..)
             .take_while(move |(key, _)| key.0 == table)
-            .filter_map(|(key, actions)| Some((key, actions.first()?)))
+            .flat_map(|(key, actions)| actions.iter().map(move |action| (key, action)))
     }
 
     /// What a route comes to now; `None` if none of its next hops can be used.
@@ -139,14 +143,16 @@ impl Rib {
                 Some(Hop { port, gateway: hop.gateway?, weight: hop.weight })
             })
             .collect();
-        match (live.first()?, via.is_empty()) {
-            (_, false) => Some(Resolved::Via(via)),
-            // A link that is up but no port of ours: the kernel's route leads there all the same.
-            (hop, true) => Some(Resolved::Entry(match self.port_of(hop.interface) {
-                Some(port) if hop.gateway.is_none() => Entry::OnLink(port),
-                _ => Entry::PortDown,
-            })),
+        if live.is_empty() {
+            return None;
         }
+        if !via.is_empty() {
+            return Some(Resolved::Via(via));
+        }
+        let mut on_link = live.iter().filter(|hop| hop.gateway.is_none());
+        let port = on_link.find_map(|hop| self.port_of(hop.interface));
+        // Links that are up but no ports of ours: the kernel's route leads there all the same.
+        Some(Resolved::Entry(port.map_or(Entry::PortDown, Entry::OnLink)))
     }
 
     /// Whether a route decides about its prefix now.
@@ -175,6 +181,9 @@ impl Rib {
             let routes = routes.filter(|(key, _)| key.1.address().is_ipv4());
             dead.extend(routes.filter(|(_, a)| self.resolve(a).is_none()).map(|(key, _)| key.1));
         }
+        let statics = self.settings.static_routes.iter();
+        let down = statics.filter(|route| self.resolve_static(&route.target).is_none());
+        dead.extend(down.map(|route| route.prefix).filter(|p| p.address().is_ipv4()));
         dead.sort_by_key(Prefix::length);
         for prefix in dead {
             builder.route(prefix, Entry::PortDown);
@@ -184,54 +193,65 @@ impl Rib {
     fn static_table(&self) -> Vec<(Prefix, Resolved)> {
         let routes = self.settings.static_routes.iter();
         let routes = routes.filter(|route| route.prefix.address().is_ipv4());
-        let mut table: Vec<_> =
-            routes.map(|route| (route.prefix, self.resolve_static(&route.target))).collect();
+        let live = routes.filter_map(|r| Some((r.prefix, self.resolve_static(&r.target)?)));
+        let mut table: Vec<_> = live.collect();
         table.sort_by_key(|(prefix, _)| prefix.length());
         table
     }
 
-    fn resolve_static(&self, target: &StaticTarget) -> Resolved {
+    /// What a static route comes to now; `None` if its link cannot be used.
+    pub(super) fn resolve_static(&self, target: &StaticTarget) -> Option<Resolved> {
         let hop = |interface, gateway| {
-            let action = RouteAction::Forward(vec![NextHop { interface, gateway, weight: 1 }]);
-            self.resolve(&action).unwrap_or(Resolved::Entry(Entry::PortDown))
+            self.resolve(&RouteAction::Forward(vec![NextHop { interface, gateway, weight: 1 }]))
         };
         match target {
-            StaticTarget::Drop => Resolved::Entry(Entry::Drop),
-            StaticTarget::Tunnel(_) => Resolved::Entry(Entry::TunnelDown),
+            StaticTarget::Drop => Some(Resolved::Entry(Entry::Drop)),
+            StaticTarget::Tunnel(_) => Some(Resolved::Entry(Entry::TunnelDown)),
             StaticTarget::Interface(name) => {
-                let link = self.links.values().find(|link| link.name == *name);
-                link.map_or(Resolved::Entry(Entry::PortDown), |link| hop(link.index, None))
+                hop(self.links.values().find(|link| link.name == *name)?.index, None)
             }
-            StaticTarget::Via(gateway) => self
-                .link_towards(*gateway)
-                .map_or(Resolved::Entry(Entry::PortDown), |link| hop(link, Some(*gateway))),
+            StaticTarget::Via(gateway) => hop(self.link_towards(*gateway)?, Some(*gateway)),
         }
     }
 
     /// The link on whose subnet an address lies.
     pub(super) fn link_towards(&self, address: IpAddr) -> Option<InterfaceIndex> {
-        let subnets = self
+        let near = self
             .addresses
-            .iter()
-            .filter(|row| Prefix::new(row.1, row.2).is_some_and(|subnet| subnet.contains(address)));
-        subnets.max_by_key(|row| row.2).map(|row| row.0)
+            .values()
+            .filter(|own| subnet(own).is_some_and(|subnet| subnet.contains(address)));
+        let best = near.max_by_key(|own| (self.is_live(own.interface), own.prefix_length));
+        best.map(|own| own.interface)
     }
 
     fn add_own_addresses(&self, builder: &mut FibBuilder) {
         builder.begin_table(false);
-        for (_, address, length, explicit) in &self.addresses {
-            let IpAddr::V4(v4) = address else { continue };
-            let all_ones = (*length < 31)
-                .then(|| Ipv4Addr::from_bits(v4.to_bits() | !crate::fib::mask_v4(*length)));
-            for broadcast in [all_ones, *explicit].into_iter().flatten() {
+        for own in self.addresses.values() {
+            let all_ones = subnet(own).and_then(last_address);
+            for broadcast in [all_ones, own.broadcast].into_iter().flatten() {
                 builder.route(Prefix::host(broadcast.into()), Entry::Bad);
             }
         }
-        for (interface, address, ..) in &self.addresses {
-            if self.links.get(interface).is_some_and(|link| link.admin_up) {
-                builder.route(Prefix::host(*address), Entry::Local);
+        for own in self.addresses.values() {
+            if self.links.get(&own.interface).is_some_and(|link| link.admin_up) {
+                builder.route(Prefix::host(own.address), Entry::Local);
             }
         }
+    }
+}
+
+/// The subnet of an own address: on a point-to-point link the other end's.
+fn subnet(own: &Address) -> Option<Prefix> {
+    Prefix::new(own.peer.unwrap_or(own.address), own.prefix_length)
+}
+
+/// The broadcast address of an IPv4 subnet; subnets of one or two addresses have none (RFC 3021).
+fn last_address(subnet: Prefix) -> Option<Ipv4Addr> {
+    match subnet.address() {
+        IpAddr::V4(first) if subnet.length() < 31 => {
+            Some(Ipv4Addr::from_bits(first.to_bits() | !mask_v4(subnet.length())))
+        }
+        _ => None,
     }
 }
 

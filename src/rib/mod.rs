@@ -12,8 +12,8 @@ mod compile;
 mod settings;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 pub use change::*;
 pub use settings::{PortPolicy, PortSettings, Settings, StaticRoute, StaticTarget};
@@ -28,7 +28,12 @@ type RouteKey = (u32, Prefix, u32);
 pub struct Rib {
     settings: Settings,
     links: BTreeMap<InterfaceIndex, Link>,
-    addresses: BTreeSet<(InterfaceIndex, IpAddr, u8, Option<Ipv4Addr>)>,
+    /// Grows whenever a link vanishes: one that comes with an index known before is another.
+    vanished: u64,
+    /// By link: how many had vanished when it came.
+    instances: BTreeMap<InterfaceIndex, u64>,
+    /// By interface, address and prefix length.
+    addresses: BTreeMap<(InterfaceIndex, IpAddr, u8), Address>,
     routes: BTreeMap<RouteKey, Vec<RouteAction>>,
     neighbors: BTreeMap<(InterfaceIndex, IpAddr), Neighbor>,
     /// The interface of each port slot; a slot is free again when its interface vanishes.
@@ -42,7 +47,9 @@ impl Rib {
         Rib {
             settings,
             links: BTreeMap::new(),
-            addresses: BTreeSet::new(),
+            vanished: 0,
+            instances: BTreeMap::new(),
+            addresses: BTreeMap::new(),
             routes: BTreeMap::new(),
             neighbors: BTreeMap::new(),
             ports: Vec::new(),
@@ -63,22 +70,16 @@ impl Rib {
             Change::Link(link) => self.put_link(link),
             Change::LinkGone(index) => self.remove_link(index),
             Change::Address(address) => {
-                let known = self.addresses.iter().position(|a| (a.0, a.1, a.2) == key(&address));
-                if let Some(stale) = known.and_then(|at| self.addresses.iter().nth(at).copied()) {
-                    self.addresses.remove(&stale);
-                }
-                self.addresses.insert(row(&address));
-                true
+                let before = self.addresses.insert(key(&address), address.clone());
+                before != Some(address)
             }
-            Change::AddressGone(address) => {
-                self.addresses.retain(|a| (a.0, a.1, a.2) != key(&address));
-                true
-            }
+            Change::AddressGone(address) => self.addresses.remove(&key(&address)).is_some(),
             Change::Route(route, placement) => self.put_route(route, placement),
             Change::RouteGone(route) => self.remove_route(&route),
             Change::Neighbor(neighbor) => self.put_neighbor(neighbor),
             Change::NeighborGone { interface, address } => {
-                self.neighbors.remove(&(interface, address)).is_some()
+                let gone = self.neighbors.remove(&(interface, address));
+                gone.as_ref().and_then(usable_address).is_some()
             }
             whole => self.replace(whole),
         }
@@ -88,10 +89,18 @@ impl Rib {
     fn replace(&mut self, change: Change) -> bool {
         match change {
             Change::AllLinks(links) => {
-                self.links = links.into_iter().map(|link| (link.index, link)).collect();
-                self.assign_ports();
+                let links: BTreeMap<_, _> = links.into_iter().map(|l| (l.index, l)).collect();
+                let known: Vec<_> = self.links.keys().copied().collect();
+                for index in known.into_iter().filter(|index| !links.contains_key(index)) {
+                    self.remove_link(index);
+                }
+                links.into_values().for_each(|link| {
+                    self.put_link(link);
+                });
             }
-            Change::AllAddresses(all) => self.addresses = all.iter().map(row).collect(),
+            Change::AllAddresses(all) => {
+                self.addresses = all.into_iter().map(|own| (key(&own), own)).collect();
+            }
             Change::AllRoutes(routes) => {
                 self.routes.clear();
                 for route in routes {
@@ -111,6 +120,7 @@ impl Rib {
         if self.links.get(&link.index) == Some(&link) {
             return false;
         }
+        self.instances.entry(link.index).or_insert(self.vanished);
         self.links.insert(link.index, link);
         self.assign_ports();
         true
@@ -118,7 +128,9 @@ impl Rib {
 
     fn remove_link(&mut self, index: InterfaceIndex) -> bool {
         let known = self.links.remove(&index).is_some();
-        self.addresses.retain(|address| address.0 != index);
+        self.instances.remove(&index);
+        self.vanished += 1;
+        self.addresses.retain(|key, _| key.0 != index);
         self.neighbors.retain(|key, _| key.0 != index);
         self.assign_ports();
         known
@@ -189,10 +201,6 @@ impl Rib {
         let at = self.ports.iter().position(|slot| *slot == Some(interface))?;
         Some(at as PortId)
     }
-}
-
-fn row(address: &Address) -> (InterfaceIndex, IpAddr, u8, Option<Ipv4Addr>) {
-    (address.interface, address.address, address.prefix_length, address.broadcast)
 }
 
 fn key(address: &Address) -> (InterfaceIndex, IpAddr, u8) {

@@ -1,4 +1,4 @@
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
 use crate::fib::{Entry, Fib, ReversePath};
@@ -22,7 +22,13 @@ fn link(index: u32, name: &str) -> Link {
 }
 
 fn address(interface: u32, text: &str, prefix_length: u8) -> Change {
-    Change::Address(Address { interface, address: ip(text), prefix_length, broadcast: None })
+    Change::Address(Address {
+        interface,
+        address: ip(text),
+        prefix_length,
+        peer: None,
+        broadcast: None,
+    })
 }
 
 fn forward(prefix: &str, metric: u32, hops: &[(u32, &str)]) -> KernelRoute {
@@ -190,6 +196,7 @@ fn static_routes_come_first() {
         target("20.3.0.0/16", StaticTarget::Tunnel("x3".to_owned())),
         target("20.4.0.0/16", StaticTarget::Via(ip("99.0.0.1"))),
         target("20.5.0.0/16", StaticTarget::Interface("eth9".to_owned())),
+        target("30.0.0.0/8", StaticTarget::Interface("eth9".to_owned())),
     ];
     let mut rib = rib(Settings { static_routes, ..settings() });
     rib.apply(Change::Route(forward("20.0.1.0/24", 0, &[(1, "10.0.1.7")]), Placement::First));
@@ -198,11 +205,55 @@ fn static_routes_come_first() {
     assert_eq!(entry(&fib, "20.1.0.1"), Entry::Drop);
     assert_eq!(entry(&fib, "20.2.0.1"), Entry::OnLink(0));
     assert_eq!(entry(&fib, "20.3.0.1"), Entry::TunnelDown);
-    assert_eq!(entry(&fib, "20.4.0.1"), Entry::PortDown);
-    assert_eq!(entry(&fib, "20.5.0.1"), Entry::PortDown);
+    // What cannot forward now falls through, as in the kernel's tables.
+    assert_eq!(gateway(&fib, "20.4.0.1", 0), ip("10.0.2.7"));
+    assert_eq!(gateway(&fib, "20.5.0.1", 0), ip("10.0.2.7"));
+    assert_eq!(entry(&fib, "30.0.0.1"), Entry::PortDown, "unless there is nothing to fall to");
     let states: Vec<_> = rib.routes().iter().take(6).map(|route| route.state).collect();
     let expected = [None, Some("drop"), None, Some("down"), Some("down"), Some("down")];
     assert_eq!(states, expected);
+}
+
+#[test]
+fn a_live_route_of_equal_metric_stands_in_for_a_dead_one() {
+    let mut rib = rib(settings());
+    rib.apply(Change::Route(forward("20.0.0.0/8", 5, &[(2, "10.0.2.7")]), Placement::First));
+    rib.apply(Change::Route(forward("20.0.0.0/8", 5, &[(1, "10.0.1.7")]), Placement::Last));
+    assert_eq!(gateway(&rib.compile(), "20.0.0.1", 0), ip("10.0.2.7"));
+    rib.apply(Change::Link(Link { carrier: false, ..link(2, "eth2") }));
+    assert_eq!(gateway(&rib.compile(), "20.0.0.1", 0), ip("10.0.1.7"));
+    assert_eq!(rib.matched_prefix(ip("20.0.0.1")), Some("20.0.0.0/8".parse().unwrap()));
+}
+
+#[test]
+fn a_point_to_point_address_has_its_peers_subnet() {
+    let via = StaticTarget::Via(ip("172.16.0.2"));
+    let prefix = "20.0.0.0/8".parse().unwrap();
+    let static_routes = vec![StaticRoute { prefix, target: via }];
+    let mut rib = rib(Settings { static_routes, ..settings() });
+    rib.apply(Change::Address(Address {
+        interface: 1,
+        address: ip("172.16.9.1"),
+        prefix_length: 24,
+        peer: Some(ip("172.16.0.2")),
+        broadcast: None,
+    }));
+    let fib = rib.compile();
+    assert_eq!(gateway(&fib, "20.0.0.1", 0), ip("172.16.0.2"));
+    assert_eq!(entry(&fib, "172.16.0.255"), Entry::Bad);
+    assert_eq!(entry(&fib, "172.16.9.255"), Entry::NoRoute);
+}
+
+#[test]
+fn an_interface_that_comes_again_under_its_index_is_another() {
+    let mut rib = rib(settings());
+    let instance = |rib: &mut Rib| rib.compile().port(0).unwrap().instance;
+    let first = instance(&mut rib);
+    rib.apply(Change::Link(Link { mtu: 9000, ..link(1, "eth1") }));
+    assert_eq!(instance(&mut rib), first, "a change is no other interface");
+    rib.apply(Change::LinkGone(1));
+    rib.apply(Change::Link(link(1, "eth1")));
+    assert_ne!(instance(&mut rib), first);
 }
 
 #[test]

@@ -150,7 +150,7 @@ impl Rib {
 
     /// The addresses of this node.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.addresses.iter().map(|row| row.1)
+        self.addresses.values().map(|own| own.address)
     }
 
     /// The kernel's state of a neighbor, if it has one.
@@ -165,22 +165,19 @@ impl Rib {
     /// The prefix of the route that decides about an address: of the first table that has one
     /// for it (a `throw` is none), the longest.
     pub fn matched_prefix(&self, address: IpAddr) -> Option<Prefix> {
-        let statics = self.settings.static_routes.iter().map(|route| route.prefix);
-        let longest = |prefixes: &mut dyn Iterator<Item = Prefix>| {
-            prefixes.filter(|prefix| prefix.contains(address)).max_by_key(Prefix::length)
-        };
         let of_table = |table: &u32| {
-            let live = self.routes.iter().filter(|(key, actions)| {
-                key.0 == *table && actions.first().is_some_and(|action| self.can_forward(action))
-            });
-            let (prefix, action) = live
-                .filter(|(key, _)| key.1.contains(address))
-                .map(|(key, actions)| (key.1, &actions[0]))
-                .max_by_key(|(prefix, _)| prefix.length())?;
-            (*action != RouteAction::Throw).then_some(prefix)
+            let routes = self.table_routes(*table);
+            let holding = routes.filter(|(key, _)| key.1.contains(address));
+            let live = holding.filter(|(_, action)| self.can_forward(action));
+            // `min_by_key` takes the first of equals, which is the one in use.
+            let (key, action) = live.min_by_key(|(key, _)| u8::MAX - key.1.length())?;
+            (*action != RouteAction::Throw).then_some(key.1)
         };
-        longest(&mut statics.into_iter())
-            .or_else(|| self.settings.kernel_tables.iter().find_map(of_table))
+        let statics = self.settings.static_routes.iter();
+        let holding = statics.filter(|route| route.prefix.contains(address));
+        let live = holding.filter(|route| self.resolve_static(&route.target).is_some());
+        let longest = live.map(|route| route.prefix).max_by_key(Prefix::length);
+        longest.or_else(|| self.settings.kernel_tables.iter().find_map(of_table))
     }
 
     fn link_name(&self, interface: InterfaceIndex) -> Option<String> {

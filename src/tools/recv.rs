@@ -45,7 +45,9 @@ pub(super) fn run(recv: &Recv) -> Result<(), Failure> {
     let mut received = 0;
     let mut quiet_since = Instant::now();
     while recv.count != Some(received) {
-        match next(&socket, recv.timeout.map(|timeout| quiet_since + timeout)) {
+        // A timeout beyond the clock's end is none.
+        let deadline = recv.timeout.and_then(|timeout| quiet_since.checked_add(timeout));
+        match next(&socket, deadline) {
             Err(error) => return Err(Failure::Work(format!("cannot receive: {error}"))),
             Ok(Some(datagram)) => {
                 print(recv, &datagram)?;

@@ -6,6 +6,8 @@ use router_config::{Config, Diagnostic};
 
 use super::{Failure, output};
 use crate::daemon::Daemon;
+use crate::io::raise_descriptor_limit;
+use crate::kernel;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
@@ -48,6 +50,14 @@ fn check_config(check: &Check) -> Result<(), Failure> {
             port.interface
         ));
     }
+    // Where rules cannot be read there is no network to check against either.
+    if let Ok(rules @ 1..) = kernel::policy_rules() {
+        output::note(&format!(
+            "{}: warning: {rules} `ip rule`(s) beyond the kernel's own are in force here, and the \
+             router does not consult them: list their tables in kernel-tables",
+            check.config.display()
+        ));
+    }
     match check.print {
         true => output::line(config.to_string().trim_end()),
         false => Ok(()),
@@ -61,10 +71,14 @@ fn interface_exists(name: &str) -> bool {
 fn run_router(run: &Run) -> Result<(), Failure> {
     let config = read(&run.config)?;
     let name = config.router.name.clone();
+    if let Err(error) = raise_descriptor_limit() {
+        tracing::debug!(%error, "the limit of open descriptors stays as it is");
+    }
     let path = run.config.clone();
     let reread = move || parse(&path).map(|(config, _)| config);
     let daemon = Daemon::start(config, Box::new(reread)).map_err(Failure::work)?;
-    output::line(&format!("ready: router {name} forwards, {}", daemon.summary()))?;
+    // Whether somebody reads it is not the router's concern.
+    let _unread = output::line(&format!("ready: router {name} forwards, {}", daemon.summary()));
     daemon.run().map_err(Failure::work)
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::experiment::Experiment;
 use super::{Failure, output};
 use crate::forward::{Counters, DropReason};
-use crate::host::{Destination, Message, XcastSocket, reserve_port};
+use crate::host::{Destination, HostError, Message, XcastSocket, reserve_port};
 
 #[derive(clap::Args)]
 pub(super) struct Send {
@@ -65,8 +65,7 @@ pub(super) fn run(send: &Send) -> Result<(), Failure> {
     let destinations = destinations(&send.to, send.port)?;
     let payload = send.payload()?;
     let code_points = send.experiment.code_points()?;
-    let mut socket =
-        XcastSocket::open(code_points, send.interface.as_deref()).map_err(Failure::work)?;
+    let mut socket = XcastSocket::open(code_points, send.interface.as_deref()).map_err(failure)?;
     let (_held, source_port) = reserve_port(send.source_port)
         .map_err(|error| Failure::Work(format!("source port {}: {error}", send.source_port)))?;
     let message = Message {
@@ -82,18 +81,27 @@ pub(super) fn run(send: &Send) -> Result<(), Failure> {
     let start = Instant::now();
     for number in 0..send.count {
         wait_until(start, send.interval, number);
-        socket.send(&message).map_err(Failure::work)?;
+        socket.send(&message).map_err(failure)?;
     }
     socket.flush().map_err(Failure::work)?;
     report(send, destinations.len(), socket.counters())
 }
 
+fn failure(error: HostError) -> Failure {
+    match error {
+        HostError::NoInterface(_) | HostError::Message(_) => Failure::usage(error),
+        _ => Failure::work(error),
+    }
+}
+
 /// Packet `number` is due `number` intervals after the start, however long sending took.
 fn wait_until(start: Instant, interval: Duration, number: u64) {
     let due = interval.as_secs_f64() * number as f64;
-    let wait = due - start.elapsed().as_secs_f64();
-    if wait > 0.0 {
-        std::thread::sleep(Duration::from_secs_f64(wait));
+    let wait = Duration::try_from_secs_f64(due - start.elapsed().as_secs_f64());
+    match wait {
+        Ok(wait) => std::thread::sleep(wait),
+        Err(_) if due > start.elapsed().as_secs_f64() => std::thread::sleep(Duration::MAX),
+        Err(_) => {} // it is due
     }
 }
 

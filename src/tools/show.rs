@@ -60,6 +60,7 @@ impl Control {
         match reply {
             Reply::Done(value) => Ok(value),
             Reply::Failed(why) => Err(Failure::Work(why)),
+            Reply::Refused(why) => Err(Failure::Usage(why)),
         }
     }
 
@@ -97,6 +98,10 @@ fn exchange(path: &Path, request: Request) -> std::io::Result<Reply> {
     (&stream).write_all(&text)?;
     let mut line = String::new();
     BufReader::new(&stream).read_line(&mut line)?;
+    if !line.ends_with('\n') {
+        let what = "the router closed the connection before it had answered";
+        return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, what));
+    }
     Ok(serde_json::from_str(&line)?)
 }
 

@@ -12,6 +12,8 @@ use crate::nearest;
 use crate::read::{Table, distinct};
 use crate::values;
 
+/// The kernel's table of local and broadcast addresses.
+const LOCAL_TABLE: u32 = 255;
 /// The keys that say where a route leads, of which it has one.
 const TARGETS: [&str; 4] = ["via", "interface", "tunnel", "drop"];
 
@@ -28,6 +30,13 @@ pub(super) fn kernel_tables(root: &mut Table<'_>) -> Vec<u32> {
             let message = format!("kernel table {MAIN_TABLE} is always last: list it last or not");
             root.report().error(early.span(), message);
         }
+    }
+    for local in tables.iter().filter(|table| *table.get_ref() == LOCAL_TABLE) {
+        let message = format!(
+            "kernel table {LOCAL_TABLE} holds the node's own addresses, which the router knows \
+             already: leave it out"
+        );
+        root.report().error(local.span(), message);
     }
     let mut tables: Vec<u32> = tables.into_iter().map(Spanned::into_inner).collect();
     if tables.last() != Some(&MAIN_TABLE) {

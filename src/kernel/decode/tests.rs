@@ -199,6 +199,7 @@ fn an_address_with_broadcast() {
         interface: 3,
         address: "10.0.0.1".parse().unwrap(),
         prefix_length: 24,
+        peer: Some("10.0.0.2".parse().unwrap()),
         broadcast: Some(Ipv4Addr::new(10, 0, 0, 255)),
     };
     assert_eq!(say(libc::RTM_NEWADDR, 0, &bytes), Some(Change::Address(expected.clone())));
