@@ -138,7 +138,7 @@ fn files_and_functions_stay_short() {
         let mut function: Option<(usize, String)> = None;
         for (index, line) in text.lines().enumerate() {
             let indent = &line[..line.len() - line.trim_start().len()];
-            let starts = line.trim_start().split_whitespace().take(5).any(|word| word == "fn");
+            let starts = line.split_whitespace().take(5).any(|word| word == "fn");
             if function.is_none() && starts && !line.trim_end().ends_with(';') {
                 function = Some((index, format!("{indent}}}")));
             }

@@ -179,7 +179,7 @@ fn the_link_layer_header_is_the_neighbors() {
     let packet = Packet { buffer: &mut buffer, start, port: Some(0), to_group: false, index: 0 };
     process(&fib, packet, &mut out);
     for (replica, id) in out.replicas().iter().zip([1, 2]) {
-        let (head, _) = out.pieces(&replica, &buffer);
+        let (head, _) = out.pieces(replica, &buffer);
         assert_eq!(head[..14], [4, 0, 0, 0, 0, id, 2, 0, 0, 0, 0, id, 8, 0]);
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::lab::number;
+use crate::lab::ask::number;
+use crate::lab::assert_receives;
 use crate::lab::packets::{GROUP, Packet, XCAST_AT, mend};
 use crate::lab::process::until;
 use crate::support::in_namespaces;
@@ -71,7 +72,12 @@ fn malformed_headers_are_counted_as_packets_by_what_is_wrong() {
         bad_xcast_checksum[XCAST_AT + 2] ^= 1;
         let source_route = Packet { options: vec![131, 3, 4, 0], ..packet.clone() };
         let cases = vec![
-            case("an IP packet longer than its frame", whole[..whole.len() - 1].to_vec(), "ip-header", 1),
+            case(
+                "an IP packet longer than its frame",
+                whole[..whole.len() - 1].to_vec(),
+                "ip-header",
+                1,
+            ),
             case("an IP checksum", bad_ip_checksum, "ip-header", 1),
             case("a source route", source_route.bytes(), "ip-header", 1),
             case("version 0", packet.bytes_with(|x| x[0] &= 0x0f), "version", 1),
@@ -134,7 +140,8 @@ fn a_packet_for_somebody_else_or_with_no_time_left_is_counted_by_its_destination
         let packet = good(&star);
         let with_ttl = |ttl| Packet { ttl, ..packet.clone() }.bytes();
         let to = |destination| Packet { destination, ..packet.clone() }.bytes();
-        let echo = Packet { protocol: 1, transport: vec![8, 0, 0xf7, 0xff, 0, 0, 0, 0], ..packet.clone() };
+        let echo =
+            Packet { protocol: 1, transport: vec![8, 0, 0xf7, 0xff, 0, 0, 0, 0], ..packet.clone() };
         let other_group = Ipv4Addr::new(224, 0, 0, 253);
         let cases = vec![
             case("TTL 0", with_ttl(0), "ttl-expired", 2),
@@ -165,15 +172,15 @@ fn one_bad_destination_does_not_take_the_others_with_it() {
             [224, 0, 0, 1],
             GROUP.octets(),
             [255, 255, 255, 255],
-            [10, 9, 2, 255],   // the broadcast address of b's link
-            [169, 254, 1, 1],  // link-local, and not on this link
+            [10, 9, 2, 255],  // the broadcast address of b's link
+            [169, 254, 1, 1], // link-local, and not on this link
         ] {
             let bad = Ipv4Addr::from(bad);
             let before = star.lab.dropped("r", "bad-destination");
             let payload = format!("beside-{bad}");
             star.send(&star.packet(&[star.at("b"), bad, star.at("c")], &payload));
             for receiver in &star.receivers {
-                crate::assert_receives(receiver, star.source(), &payload);
+                assert_receives(receiver, star.source(), &payload);
             }
             until(&format!("{bad} is counted"), || {
                 (star.lab.dropped("r", "bad-destination") == before + 1).then_some(())
@@ -186,19 +193,26 @@ fn one_bad_destination_does_not_take_the_others_with_it() {
 
 #[test]
 fn what_cannot_become_unicast_is_dropped_where_it_would_have_to() {
-    in_namespaces("bad_input::what_cannot_become_unicast_is_dropped_where_it_would_have_to", || {
-        let mut star = Star::new();
-        let packet = good(&star);
-        let with = |protocol, length| Packet { protocol, transport: vec![1; length], ..packet.clone() };
-        let cases = vec![
-            case("AH", with(51, 40).bytes(), "x2u-impossible", 2),
-            case("ESP", with(50, 40).bytes(), "x2u-impossible", 2),
-            case("a UDP header cut short", with(17, 7).bytes(), "x2u-impossible", 2),
-            case("a TCP header cut short", with(6, 19).bytes(), "x2u-impossible", 2),
-            case("no transport header", with(17, 0).bytes(), "x2u-impossible", 2),
-        ];
-        check(&mut star, cases);
-    });
+    in_namespaces(
+        "bad_input::what_cannot_become_unicast_is_dropped_where_it_would_have_to",
+        || {
+            let mut star = Star::new();
+            let packet = good(&star);
+            let with = |protocol, length| Packet {
+                protocol,
+                transport: vec![1; length],
+                ..packet.clone()
+            };
+            let cases = vec![
+                case("AH", with(51, 40).bytes(), "x2u-impossible", 2),
+                case("ESP", with(50, 40).bytes(), "x2u-impossible", 2),
+                case("a UDP header cut short", with(17, 7).bytes(), "x2u-impossible", 2),
+                case("a TCP header cut short", with(6, 19).bytes(), "x2u-impossible", 2),
+                case("no transport header", with(17, 0).bytes(), "x2u-impossible", 2),
+            ];
+            check(&mut star, cases);
+        },
+    );
 }
 
 #[test]
@@ -209,12 +223,12 @@ fn frames_of_any_other_shape_are_not_even_received() {
         let (own, sender) = (star.lab.end("r", "a").mac, star.lab.end("a", "r").mac);
         let frame = |to: [u8; 6], between: &[u8]| [&to[..], &sender, between, &packet].concat();
         let frames = [
-            frame([0xff; 6], &[8, 0]),                          // broadcast
-            frame([2, 0, 0, 0, 0, 9], &[8, 0]),                 // another station's
-            frame([1, 0, 0x5e, 0, 0, 0xfb], &[8, 0]),           // another group's
-            frame(own, &[0x81, 0, 0, 7, 8, 0]),                 // VLAN 7
-            frame(own, &[0x86, 0xdd]),                          // not IPv4
-            frame(own, &[8, 0])[..14].to_vec(),                 // nothing but a header
+            frame([0xff; 6], &[8, 0]),                // broadcast
+            frame([2, 0, 0, 0, 0, 9], &[8, 0]),       // another station's
+            frame([1, 0, 0x5e, 0, 0, 0xfb], &[8, 0]), // another group's
+            frame(own, &[0x81, 0, 0, 7, 8, 0]),       // VLAN 7
+            frame(own, &[0x86, 0xdd]),                // not IPv4
+            frame(own, &[8, 0])[..14].to_vec(),       // nothing but a header
         ];
         for frame in &frames {
             star.lab.inject_frame("a", "r", frame);

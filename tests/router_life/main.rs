@@ -16,21 +16,22 @@
 #[allow(dead_code, unreachable_pub)]
 #[path = "../support/lab.rs"]
 mod lab;
-#[allow(unreachable_pub)]
 #[path = "../support/mod.rs"]
 mod support;
 
 mod bad_input;
 mod exit_status;
+mod links;
 mod neighbors;
 mod ports;
 mod routes;
+mod rules;
 mod start_and_stop;
 
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 
-use lab::Lab;
 use lab::packets::Packet;
+use lab::{Lab, assert_receives};
 
 const PORT: u16 = 9000;
 const SOURCE_PORT: u16 = 5000;
@@ -55,9 +56,8 @@ impl Star {
             lab.ip(host, &format!("route add default via {}", link.ends[1].address));
         }
         lab.ip("r", &format!("route add 10.8.0.0/16 via {}", lab.address("n", "r")));
-        let receivers = ["b", "c"].map(|host| {
-            lab.receiver(host, SocketAddrV4::new(lab.address(host, "r"), PORT))
-        });
+        let receivers = ["b", "c"]
+            .map(|host| lab.receiver(host, SocketAddrV4::new(lab.address(host, "r"), PORT)));
         Star { lab, receivers, sent: 0 }
     }
 
@@ -71,11 +71,15 @@ impl Star {
     /// With a router that is configured further.
     fn with(more: &str) -> Star {
         let mut star = Star::without_router();
-        star.lab.start_router("r", more);
-        for interface in ["a", "b", "c", "n"] {
-            star.lab.wait_for_port("r", interface, "up");
-        }
+        star.start(more);
         star
+    }
+
+    fn start(&mut self, more: &str) {
+        self.lab.start_router("r", more);
+        for interface in ["a", "b", "c", "n"] {
+            self.lab.wait_for_port("r", interface, "up");
+        }
     }
 
     /// An address of a host.
@@ -112,20 +116,4 @@ impl Star {
         }
         self.lab.assert_identity("r");
     }
-}
-
-/// The next datagram has this source and payload, and it is the only one.
-fn assert_receives(socket: &UdpSocket, source: SocketAddrV4, payload: &str) {
-    let mut buffer = [0; 2000];
-    let (length, from) = socket.recv_from(&mut buffer).expect("a datagram arrives");
-    assert_eq!(String::from_utf8_lossy(&buffer[..length]), payload);
-    assert_eq!(from, source.into());
-    assert_empty(socket);
-}
-
-fn assert_empty(socket: &UdpSocket) {
-    socket.set_nonblocking(true).unwrap();
-    let more = socket.recv_from(&mut [0; 2000]).map_err(|error| error.kind());
-    assert_eq!(more, Err(std::io::ErrorKind::WouldBlock), "one datagram too many");
-    socket.set_nonblocking(false).unwrap();
 }

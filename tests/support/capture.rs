@@ -10,8 +10,8 @@ use std::time::Instant;
 use etherparse::{Ipv4Header, UdpHeader};
 use pnet_datalink::{Channel, Config, DataLinkReceiver, DataLinkSender};
 
-use super::{Link, Mac, inside};
 use super::process::PATIENCE;
+use super::{Link, Mac, inside};
 
 /// The EtherType of the frames that tell how far a capture has come (IEEE 802, for experiments).
 const MARKER: [u8; 2] = [0x88, 0xb5];
@@ -171,8 +171,7 @@ fn read_packet(packet: &[u8]) -> Option<Copy> {
             let (ports, payload) = read_udp(body, source, destination);
             (Form::Unicast(SocketAddrV4::new(destination, ports[1])), ports[0], payload)
         }
-        XCAST => {
-            assert_eq!(destination, GROUP, "{packet:02x?}");
+        XCAST if destination == GROUP => {
             let (live, transport) = read_xcast(body);
             let (ports, payload) = read_udp(transport, source, destination);
             let live = live.into_iter().map(|(address, port)| {
@@ -225,10 +224,10 @@ fn read_xcast(bytes: &[u8]) -> (Vec<Listed>, &[u8]) {
 
 /// The sum of 16-bit words that is all ones where a checksum is right (RFC 1071).
 pub fn ones_complement(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|pair| {
-        u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u32::from(*low))
-    });
-    let sum = words.fold(0u32, |sum, word| sum + word);
+    let words = bytes
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u32::from(*low)));
+    let sum = words.sum::<u32>();
     let folded = (sum & 0xffff) + (sum >> 16);
     ((folded & 0xffff) + (folded >> 16)) as u16
 }

@@ -12,8 +12,11 @@
 //! the test's own business. Everything lives in the private `/run` of the test and in its process
 //! namespace, so the kernel removes it when the test ends.
 
+pub mod ask;
 pub mod capture;
+pub mod packets;
 pub mod process;
+pub mod topology;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +27,6 @@ use std::sync::Arc;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
-use serde_json::Value;
 
 use crate::support::run;
 use capture::Capture;
@@ -76,6 +78,8 @@ impl Link {
 #[derive(Default)]
 pub struct Lab {
     pub links: Vec<Link>,
+    /// How many links there were so far.
+    made: u8,
     routers: BTreeMap<String, Process>,
     logs: Vec<Arc<Log>>,
 }
@@ -127,7 +131,8 @@ impl Lab {
         let ends = [end(number, 1, a, b), end(number, 2, b, a)];
         let [one, two] = &ends;
         ip_batch(&[], &veth((a, b, one.mac), (b, a, two.mac)));
-        self.finish_link(number, (a.to_owned(), b.to_owned()), ends.to_vec())
+        // Seen at `b`: what `b` sends is captured before the call that sends it returns.
+        self.finish_link(number, (b.to_owned(), a.to_owned()), ends.to_vec())
     }
 
     /// A shared link: a bridge that learns, in a namespace called as the link is.
@@ -135,7 +140,8 @@ impl Lab {
         let number = self.number();
         self.hosts(&[name]);
         let bridge = "link add name br type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n";
-        let ends: Vec<End> = (1..).zip(nodes).map(|(at, node)| end(number, at, node, name)).collect();
+        let ends: Vec<End> =
+            (1..).zip(nodes).map(|(at, node)| end(number, at, node, name)).collect();
         let mut wires = String::new();
         let mut ports = bridge.to_owned();
         for end in &ends {
@@ -148,8 +154,9 @@ impl Lab {
         self.finish_link(number, (name.to_owned(), "br".to_owned()), ends)
     }
 
-    fn number(&self) -> u8 {
-        u8::try_from(self.links.len() + 1).expect("no test has so many links")
+    fn number(&mut self) -> u8 {
+        self.made = self.made.checked_add(1).expect("no test has so many links");
+        self.made
     }
 
     fn finish_link(&mut self, number: u8, tap: (String, String), ends: Vec<End>) -> Link {
@@ -162,6 +169,11 @@ impl Lab {
         let link = Link { number, tap, ends };
         self.links.push(link.clone());
         link
+    }
+
+    /// Forgets a node whose links the test has deleted.
+    pub fn unplugged(&mut self, node: &str) {
+        self.links.retain(|link| link.ends.iter().all(|end| end.node != node));
     }
 
     /// The interface of `node` that is called `interface`.
@@ -229,72 +241,23 @@ impl Lab {
         &self.routers[node]
     }
 
+    /// A router that the test itself will end.
+    pub fn take_router(&mut self, node: &str) -> Process {
+        self.routers.remove(node).unwrap_or_else(|| panic!("no router runs on {node}"))
+    }
+
     /// Stops a router by SIGTERM, which it must follow with status 0.
     pub fn stop_router(&mut self, node: &str) {
         self.routers[node].signal(Signal::SIGTERM);
-        let ended = self.routers.remove(node).expect("it was just there").finish();
+        let ended = self.take_router(node).finish();
         assert_eq!(ended.status, Some(0), "{node} after SIGTERM: {:?}", ended.errors);
     }
 
     /// Kills a router, as a crash would.
     pub fn kill_router(&mut self, node: &str) {
         self.routers[node].signal(Signal::SIGKILL);
-        let ended = self.routers.remove(node).expect("it was just there").finish();
+        let ended = self.take_router(node).finish();
         assert_eq!(ended.status, None, "a signal ended it");
-    }
-
-    /// What `xcast show TOPIC --json` prints.
-    pub fn show(&self, node: &str, topic: &str) -> Value {
-        let socket = socket_path(node);
-        let arguments = ["show", topic, "--json", "--socket", &socket];
-        let output = xcast().args(arguments).output().expect("the program is there");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "show {topic} of {node}: {errors}");
-        serde_json::from_slice(&output.stdout).expect("it prints JSON")
-    }
-
-    /// A number of `show counters`.
-    pub fn counter(&self, node: &str, name: &str) -> u64 {
-        number(&self.show(node, "counters"), name)
-    }
-
-    /// How often a router dropped for a reason.
-    pub fn dropped(&self, node: &str, reason: &str) -> u64 {
-        number(&self.show(node, "drops")["drops"], reason)
-    }
-
-    /// Every live destination that a router has received has exactly one outcome.
-    pub fn assert_identity(&self, node: &str) {
-        let counters = self.show(node, "counters");
-        let count = |outcome: &str| number(&counters, &format!("destinations-{outcome}"));
-        let sum: u64 = ["forwarded", "delivered", "dropped", "pending"].map(count).iter().sum();
-        assert_eq!(count("received"), sum, "{node}: {counters}");
-    }
-
-    /// One port of `show ports`.
-    pub fn port(&self, node: &str, interface: &str) -> Value {
-        let ports = self.show(node, "ports");
-        let mut each = ports["ports"].as_array().into_iter().flatten();
-        let port = each.find(|port| port["interface"] == interface);
-        port.unwrap_or_else(|| panic!("{node} has no port {interface}: {ports}")).clone()
-    }
-
-    /// Waits until a port is in a state such as `up`.
-    pub fn wait_for_port(&self, node: &str, interface: &str, state: &str) {
-        until(&format!("port {interface} of {node} is {state}"), || {
-            (self.port(node, interface)["state"] == state).then_some(())
-        });
-    }
-
-    /// Waits until a router knows a route, or knows none, to `prefix` with this gateway and state.
-    pub fn wait_for_route(&self, node: &str, prefix: &str, via: Option<Ipv4Addr>, state: &str) {
-        let via = via.map(|via| via.to_string());
-        until(&format!("{node} has {prefix} via {via:?} {state}"), || {
-            let routes = self.show(node, "routes");
-            let mut each = routes["routes"].as_array()?.iter();
-            each.any(|r| r["prefix"] == prefix && r["via"].as_str() == via.as_deref() && r["state"] == state)
-                .then_some(())
-        });
     }
 
     /// Sends by `xcast send` from a node; the words are its arguments.
@@ -334,6 +297,23 @@ impl Drop for Lab {
     }
 }
 
+/// The next datagram has this source and payload, and it is the only one.
+pub fn assert_receives(socket: &UdpSocket, source: SocketAddrV4, payload: &str) {
+    let mut buffer = [0; 2000];
+    let (length, from) = socket.recv_from(&mut buffer).expect("a datagram arrives");
+    assert_eq!(String::from_utf8_lossy(&buffer[..length]), payload);
+    assert_eq!(from, source.into());
+    assert_empty(socket);
+}
+
+/// Nothing has arrived.
+pub fn assert_empty(socket: &UdpSocket) {
+    socket.set_nonblocking(true).expect("it is a socket");
+    let more = socket.recv_from(&mut [0; 2000]).map_err(|error| error.kind());
+    assert_eq!(more, Err(std::io::ErrorKind::WouldBlock), "one datagram too many");
+    socket.set_nonblocking(false).expect("it is a socket");
+}
+
 /// The program under test.
 pub fn xcast() -> Command {
     Command::new(env!("CARGO_BIN_EXE_xcast"))
@@ -346,8 +326,9 @@ pub fn socket_path(node: &str) -> String {
 /// Writes a router's configuration: what all have, and more.
 pub fn write_config(node: &str, more: &str) -> String {
     let (socket, file) = (socket_path(node), format!("{FOLDER}/{node}.toml"));
-    let text =
-        format!("{EXPERIMENT}\n[router]\nname = \"{node}\"\ncontrol-socket = \"{socket}\"\n\n{more}\n");
+    let text = format!(
+        "{EXPERIMENT}\n[router]\nname = \"{node}\"\ncontrol-socket = \"{socket}\"\n\n{more}\n"
+    );
     fs::write(&file, text).expect("the folder is there");
     file
 }
@@ -365,11 +346,6 @@ pub fn inside<T: Send>(node: &str, body: impl FnOnce() -> T + Send) -> T {
         Ok(value) => value,
         Err(panic) => std::panic::resume_unwind(panic),
     })
-}
-
-/// A number in a JSON object.
-pub fn number(object: &Value, name: &str) -> u64 {
-    object[name].as_u64().unwrap_or_else(|| panic!("no number `{name}` in {object}"))
 }
 
 fn end(number: u8, at: u8, node: &str, interface: &str) -> End {

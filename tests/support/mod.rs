@@ -33,6 +33,9 @@ pub(crate) fn in_namespaces(test: &str, body: impl FnOnce()) {
     print!("{}", String::from_utf8_lossy(&output.stdout));
     eprint!("{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{test} failed in its namespaces, see above");
+    // A wrong name runs no test at all, which is a success, too.
+    let ran = String::from_utf8_lossy(&output.stdout).contains("1 passed");
+    assert!(ran, "`{test}` is not the whole name of this test");
 }
 
 /// Runs a command to its end and returns what it printed; panics with everything it said if it

@@ -79,7 +79,8 @@ impl Packet {
 
     fn xcast_header(&self) -> Vec<u8> {
         let count = self.list.len();
-        let mut header = vec![0x10 | self.flags, count as u8, 0, 0, 0, 0, 0, 0, self.protocol, 0, 0, 0];
+        let mut header =
+            vec![0x10 | self.flags, count as u8, 0, 0, 0, 0, 0, 0, self.protocol, 0, 0, 0];
         let mut bitmap = vec![0; count.div_ceil(32) * 4];
         (0..count).for_each(|index| bitmap[index / 8] |= 0x80 >> (index % 8));
         header.extend(bitmap);
@@ -126,6 +127,8 @@ impl Lab {
 
     /// Puts a frame on the link of a node's interface.
     pub fn inject_frame(&self, node: &str, interface: &str, frame: &[u8]) {
-        inside(node, || open(interface).0.send_to(frame, None)).expect("it fits").expect("it is up");
+        inside(node, || open(interface).0.send_to(frame, None))
+            .expect("it fits")
+            .expect("it is up");
     }
 }

@@ -65,17 +65,26 @@ impl Log {
 
     /// Waits for a line that begins with `start`, and returns it.
     pub fn wait_for(&self, stream: Stream, start: &str) -> String {
+        self.wait_for_line(stream, start, |line| line.starts_with(start))
+    }
+
+    /// Waits for a line that holds `part`, and returns it.
+    pub fn wait_for_part(&self, stream: Stream, part: &str) -> String {
+        self.wait_for_line(stream, part, |line| line.contains(part))
+    }
+
+    fn wait_for_line(&self, stream: Stream, what: &str, fits: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut printed = self.lock();
         loop {
-            let wanted = |(from, line): &&(Stream, String)| *from == stream && line.starts_with(start);
+            let wanted = |(from, line): &&(Stream, String)| *from == stream && fits(line);
             if let Some((_, line)) = printed.lines.iter().find(wanted) {
                 return line.clone();
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if printed.open == 0 || left.is_zero() {
                 drop(printed);
-                panic!("{} never printed a line that begins with `{start}`\n{self}", self.name);
+                panic!("{} never printed a line with `{what}`\n{self}", self.name);
             }
             printed = self.wait(printed, left);
         }
@@ -95,7 +104,11 @@ impl Log {
         }
     }
 
-    fn wait<'a>(&self, printed: MutexGuard<'a, Printed>, left: Duration) -> MutexGuard<'a, Printed> {
+    fn wait<'a>(
+        &self,
+        printed: MutexGuard<'a, Printed>,
+        left: Duration,
+    ) -> MutexGuard<'a, Printed> {
         self.changed.wait_timeout(printed, left).unwrap_or_else(PoisonError::into_inner).0
     }
 }
@@ -147,7 +160,7 @@ impl Process {
         kill(self.pid(), signal).expect("it runs");
     }
 
-    fn pid(&self) -> Pid {
+    pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
     }
 }
