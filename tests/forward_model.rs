@@ -169,12 +169,23 @@ fn random_fields(node: &Node, rng: &mut impl Rng) -> Fields {
         protocol: 17,
         bitmap: live & xcast4::all(count),
         ports: (0..if rng.random_bool(0.3) { count } else { 0 }).map(|_| rng.random()).collect(),
+        ds_bytes: (0..if rng.random_bool(0.3) { count } else { 0 }).map(|_| ds_byte(rng)).collect(),
         destinations,
         ..xcast4::Repr::default()
     };
     let payload = (0..rng.random_range(0..60)).map(|_| rng.random()).collect();
     let ttl = [0, 1, 2, 64, 255][rng.random_range(0..5)];
-    Fields { source: SOURCE, ttl, header, payload }
+    let traffic_class = rng.random();
+    Fields { source: SOURCE, ttl, traffic_class, header, payload }
+}
+
+/// Mostly DSCPs that have names, so that classes meet.
+fn ds_byte(rng: &mut impl Rng) -> u8 {
+    let named = [0, 1, 8, 10, 12, 18, 26, 28, 30, 34, 38, 44, 46, 48];
+    match rng.random_bool(0.8) {
+        true => named[rng.random_range(0..named.len())] << 2,
+        false => rng.random(),
+    }
 }
 
 fn run(fib: &Fib, fields: &Fields) -> (Vec<Copy>, Counters) {

@@ -97,7 +97,7 @@ fn check(test: &str, number: u64) {
     });
 }
 
-/// Any host, to some of the other hosts, now and then a router or itself, some of them twice.
+/// Any host, to some of the other hosts, often to routers, now and then to itself, some of them twice.
 fn random_message<'a>(
     random: &mut impl Rng,
     lab: &Lab,
@@ -111,9 +111,9 @@ fn random_message<'a>(
         plan.hosts.iter().filter(|host| *host != sender).map(|host| of(host)[0].address).collect();
     to.shuffle(random);
     to.truncate(random.random_range(1..=to.len()));
-    if random.random_bool(0.4) {
-        let router = plan.routers.choose(random).unwrap();
-        to.push(of(router).choose(random).unwrap().address);
+    if random.random_bool(0.6) {
+        let routers = plan.routers.sample(random, 3);
+        to.extend(routers.map(|router| of(router).choose(random).unwrap().address));
     }
     if random.random_bool(0.2) {
         to.push(of(sender)[0].address);

@@ -85,7 +85,7 @@ fn run(
 ) -> Result<Run, String> {
     let payload = vec![0; usize::from(question.size)];
     let to: Vec<Destination> =
-        destinations.iter().map(|address| Destination { address: *address, port: 9 }).collect();
+        destinations.iter().map(|a| Destination { address: *a, port: 9, dscp: None }).collect();
     let message = Message { destinations: &to, payload: &payload, ..Message::default() };
     let packet = message.packet(fib.code_points(), source);
     let mut buffer = packet.map_err(|error| error.to_string())?;

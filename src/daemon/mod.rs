@@ -4,7 +4,7 @@
 //!
 //! - the control thread ([`Daemon::run`]): kernel changes → [`Rib`] → new [`Fib`] → published;
 //!   control socket, signals, group memberships, the kernel-side drop, neighbors' upkeep;
-//! - one [`worker`]: the packet path.
+//! - one `worker`: the packet path.
 //!
 //! What a port needs but cannot get (its interface is missing, down, or refuses a socket) is a
 //! state to show, not a reason to exit.

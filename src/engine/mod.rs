@@ -5,7 +5,7 @@
 //! heads of replicas lie in the engine's [`Output`], their tails still in the received frames,
 //! so a frame is given back only after its replicas were sent.
 //!
-//! What waits for a neighbor is copied aside ([`hold`]): the only copy of a payload in user
+//! What waits for a neighbor is copied aside (`hold`): the only copy of a payload in user
 //! space.
 
 mod hold;

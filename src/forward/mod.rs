@@ -4,21 +4,23 @@
 //!
 //! [`process`] is the whole flow, and the functions below stand in its order:
 //!
-//! 1. `parse` the packet and validate it ([`packet`]): a malformed one counts as a packet.
+//! 1. `parse` the packet and validate it (`packet`): a malformed one counts as a packet.
 //! 2. `admit` it: is it for this router, and may its source send? From here on every live
 //!    destination is counted, and leaves in exactly one replica or under exactly one reason.
 //! 3. `look_up` all live destinations at once.
 //! 4. `partition` them by next hop. A destination that is this node is delivered (R3); one that
 //!    leads nowhere is dropped under its own reason.
-//! 5. `plan` the copies: one for each next hop; on-link hosts and next hops that do not speak
+//! 5. `plan` the copies: one for each next hop, and there for each class of DSCPs that must not
+//!    be merged (R10, `class`); on-link hosts and next hops that do not speak
 //!    Xcast get one unicast copy for each destination (R6, R7, R9).
 //! 6. `replicate`: all copies but the last get heads of their own and share the received
 //!    packet's tail; the last one is made in the received buffer. Each is pruned or converted to
-//!    unicast ([`rewrite`]).
+//!    unicast (`rewrite`).
 //!
-//! Decisions that depend on the IP version live in [`packet`] and [`rewrite`]; the flow knows
+//! Decisions that depend on the IP version live in `packet` and `rewrite`; the flow knows
 //! entries, adjacencies and bitmaps alone.
 
+mod class;
 mod counters;
 mod output;
 mod packet;
@@ -61,7 +63,7 @@ pub fn process(fib: &Fib, packet: Packet<'_>, out: &mut Output) {
         Ok(()) => {
             let live = look_up(fib, &packet, &parsed, out);
             partition(fib, &packet, &parsed, live, out);
-            plan(fib, &parsed, out);
+            plan(fib, &packet, &parsed, out);
         }
     }
     match out.scratch.plans.len() + out.scratch.seen_here {
@@ -153,7 +155,8 @@ fn partition(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed, live: usize, out: 
 }
 
 /// A unicast plan to be filled in.
-const UNICAST: Plan = Plan { target: Target::Host, adjacency: None, form: Form::Unicast, live: 0 };
+const UNICAST: Plan =
+    Plan { target: Target::Host, adjacency: None, form: Form::Unicast, live: 0, dscp: None };
 
 /// An address of this node (R3): its IP stack gets a unicast packet. A packet that must stay
 /// Xcast needs no copy: who listens for it here listens on the link, as the router does.
@@ -206,7 +209,7 @@ fn leaves_link(fib: &Fib, port: Option<PortId>, entry: &Entry) -> bool {
 }
 
 /// Step 5: the copies that each part needs (R6, R9).
-fn plan(fib: &Fib, parsed: &Parsed, out: &mut Output) {
+fn plan(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed, out: &mut Output) {
     for at in 0..out.scratch.parts.len() {
         let part = out.scratch.parts.at(at);
         let adjacency = fib.adjacency(part.adjacency);
@@ -221,7 +224,7 @@ fn plan(fib: &Fib, parsed: &Parsed, out: &mut Output) {
             // On-link hosts leave alone, whatever they speak.
             push_each(fib, parsed, plan, direct, out);
         } else if adjacency.capability == Capability::Capable {
-            push_together(fib, parsed, plan, direct | behind, out);
+            push_together(fib, packet, parsed, plan, direct | behind, out);
         } else {
             push_each(fib, parsed, plan, direct, out);
             if parsed.keeps_xcast {
@@ -235,7 +238,26 @@ fn plan(fib: &Fib, parsed: &Parsed, out: &mut Output) {
     }
 }
 
-fn push_together(fib: &Fib, parsed: &Parsed, plan: Plan, live: u128, out: &mut Output) {
+/// One copy for all, or with DS bytes one for each class.
+fn push_together(
+    fib: &Fib,
+    packet: &Packet<'_>,
+    parsed: &Parsed,
+    plan: Plan,
+    live: u128,
+    out: &mut Output,
+) {
+    if !parsed.has_ds_bytes {
+        return push_shared(fib, parsed, plan, live, out);
+    }
+    for class in class::split(&packet.buffer[parsed.xcast..parsed.transport], live) {
+        if class.live != 0 {
+            push_shared(fib, parsed, Plan { dscp: Some(class.dscp), ..plan }, class.live, out);
+        }
+    }
+}
+
+fn push_shared(fib: &Fib, parsed: &Parsed, plan: Plan, live: u128, out: &mut Output) {
     if live.count_ones() == 1 {
         return push_alone(fib, parsed, plan, live, out);
     }

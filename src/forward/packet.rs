@@ -41,6 +41,7 @@ pub(super) struct Parsed {
     pub(super) channel: u32,
     pub(super) keeps_xcast: bool,
     pub(super) has_ports: bool,
+    pub(super) has_ds_bytes: bool,
     /// Protocol behind the Xcast header.
     pub(super) protocol: u8,
 }
@@ -120,6 +121,7 @@ pub(super) fn parse(fib: &Fib, packet: &Packet<'_>) -> Result<Parsed, DropReason
         channel: header.channel(),
         keeps_xcast: header.keeps_xcast(),
         has_ports: header.has_ports(),
+        has_ds_bytes: header.has_ds_bytes(),
         protocol: header.protocol(),
     })
 }

@@ -49,7 +49,7 @@ pub struct Replica {
     pub form: Form,
     /// How many destinations it serves.
     pub destinations: u8,
-    /// Whether the head lies in the packet's buffer (else in the [`Output`]).
+    /// Whether the head lies in the packet's buffer (else in the output).
     pub(super) in_place: bool,
     pub(super) head: Span,
     /// In the packet's buffer.

@@ -38,8 +38,8 @@ pub(super) fn copy(
     let middle = LINK_HEADER_LEN + first.len();
     head[LINK_HEADER_LEN..middle].copy_from_slice(&buffer[first]);
     head[middle..].copy_from_slice(&buffer[second]);
-    let address = alone(&buffer[parsed.xcast..parsed.transport], plan);
-    finish(fib, head, port, parsed, plan, address);
+    let only = Only::of(&buffer[parsed.xcast..parsed.transport], plan);
+    finish(fib, head, port, parsed, plan, only);
     Some((false, span, Span::new(parsed.tail, parsed.end)))
 }
 
@@ -59,18 +59,31 @@ pub(super) fn in_place(
     let Some(start) = ip.checked_sub(LINK_HEADER_LEN) else {
         return copy(fib, buffer, port, parsed, plan, out);
     };
-    let address = alone(&buffer[parsed.xcast..parsed.transport], plan);
+    let only = Only::of(&buffer[parsed.xcast..parsed.transport], plan);
     if ip != parsed.ip {
         buffer.copy_within(parsed.ip..parsed.xcast, ip);
     }
-    finish(fib, &mut buffer[start..parsed.end], port, parsed, plan, address);
+    finish(fib, &mut buffer[start..parsed.end], port, parsed, plan, only);
     Some((true, Span::new(start, parsed.end), Span::default()))
 }
 
-/// The address and port that a unicast copy is for; taken before the list may be overwritten.
-fn alone(xcast: &[u8], plan: &Plan) -> (Ipv4Addr, Option<u16>) {
-    let index = plan.live.leading_zeros() as usize;
-    (xcast4::destination_at(xcast, index), xcast4::port_at(xcast, index))
+/// What the list says of the first live destination of a copy, which is the only one where the
+/// copy becomes unicast; taken before the list may be overwritten.
+struct Only {
+    address: Ipv4Addr,
+    port: Option<u16>,
+    ds_byte: Option<u8>,
+}
+
+impl Only {
+    fn of(xcast: &[u8], plan: &Plan) -> Only {
+        let index = plan.live.leading_zeros() as usize;
+        Only {
+            address: xcast4::destination_at(xcast, index),
+            port: xcast4::port_at(xcast, index),
+            ds_byte: xcast4::ds_byte_at(xcast, index),
+        }
+    }
 }
 
 /// Turns a head that holds the packet's own headers into the copy's.
@@ -80,7 +93,7 @@ fn finish(
     port: Option<PortId>,
     parsed: &Parsed,
     plan: &Plan,
-    (address, transport_port): (Ipv4Addr, Option<u16>),
+    only: Only,
 ) {
     let (link, ip) = head.split_at_mut(LINK_HEADER_LEN);
     match (plan.adjacency.and_then(|id| fib.adjacency(id).rewrite), plan.target) {
@@ -96,20 +109,23 @@ fn finish(
         if lower_ttl {
             ipv4::decrement_ttl(ip);
         }
+        if let Some(dscp) = plan.dscp {
+            ipv4::set_dscp(ip, dscp);
+        }
         xcast4::prune(&mut ip[parsed.xcast - parsed.ip..], plan.live);
     } else {
         ip[field::TTL] -= u8::from(lower_ttl);
-        to_unicast(ip, parsed, address, transport_port);
+        to_unicast(ip, parsed, only);
     }
 }
 
 /// X2U: `ip` holds the IP header and, right behind it, the transport header.
-fn to_unicast(ip: &mut [u8], parsed: &Parsed, address: Ipv4Addr, port: Option<u16>) {
+fn to_unicast(ip: &mut [u8], parsed: &Parsed, only: Only) {
     let header_len = parsed.xcast - parsed.ip;
     let (header, transport) = ip.split_at_mut(header_len);
     let mut old = Sum::default().double(read_u32(header, field::DESTINATION));
-    let mut new = Sum::default().double(address.to_bits());
-    if let Some(port) = port {
+    let mut new = Sum::default().double(only.address.to_bits());
+    if let Some(port) = only.port {
         old = old.word(read_u16(transport, 2));
         new = new.word(port);
         transport[2..4].copy_from_slice(&port.to_be_bytes());
@@ -120,7 +136,10 @@ fn to_unicast(ip: &mut [u8], parsed: &Parsed, address: Ipv4Addr, port: Option<u1
     let length = parsed.unicast_len() as u16;
     header[field::TOTAL_LENGTH..field::TOTAL_LENGTH + 2].copy_from_slice(&length.to_be_bytes());
     header[field::PROTOCOL] = parsed.protocol;
-    header[field::DESTINATION..field::DESTINATION + 4].copy_from_slice(&address.octets());
+    header[field::DESTINATION..field::DESTINATION + 4].copy_from_slice(&only.address.octets());
+    if let Some(ds_byte) = only.ds_byte {
+        header[field::TRAFFIC_CLASS] = ds_byte & !0b11 | header[field::TRAFFIC_CLASS] & 0b11;
+    }
     ipv4::fill_checksum(header, header_len);
 }
 

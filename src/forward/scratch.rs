@@ -22,6 +22,8 @@ pub(super) struct Plan {
     pub(super) adjacency: Option<AdjacencyId>,
     pub(super) form: Form,
     pub(super) live: u128,
+    /// What a copy in Xcast form bears; `None` leaves it as it is.
+    pub(super) dscp: Option<u8>,
 }
 
 pub(super) struct Scratch {
@@ -41,7 +43,8 @@ pub(super) struct Scratch {
 impl Default for Scratch {
     fn default() -> Scratch {
         let part = Part { adjacency: 0, direct: 0, behind: 0 };
-        let plan = Plan { target: Target::Host, adjacency: None, form: Form::Xcast, live: 0 };
+        let plan =
+            Plan { target: Target::Host, adjacency: None, form: Form::Xcast, live: 0, dscp: None };
         Scratch {
             indices: [0; DESTINATIONS_MAX],
             addresses: [0; DESTINATIONS_MAX],

@@ -13,6 +13,8 @@ pub struct Destination {
     pub address: Ipv4Addr,
     /// Its UDP port.
     pub port: u16,
+    /// A DSCP of its own; where any destination has one, those without have the message's.
+    pub dscp: Option<u8>,
 }
 
 /// A datagram to a list of destinations.
@@ -114,6 +116,8 @@ impl Message<'_> {
 
     fn xcast_header(&self) -> xcast4::Repr {
         let ports: Vec<u16> = self.destinations.iter().map(|d| d.port).collect();
+        let with_ds_bytes = self.destinations.iter().any(|d| d.dscp.is_some());
+        let ds_bytes = self.destinations.iter().map(|d| d.dscp.unwrap_or(self.dscp) << 2);
         let same_port = ports.windows(2).all(|pair| pair[0] == pair[1]);
         xcast4::Repr {
             anonymous: self.anonymous,
@@ -122,6 +126,7 @@ impl Message<'_> {
             bitmap: xcast4::all(self.destinations.len().min(xcast4::DESTINATIONS_MAX)),
             destinations: self.destinations.iter().map(|d| d.address).collect(),
             ports: if same_port { Vec::new() } else { ports },
+            ds_bytes: ds_bytes.filter(|_| with_ds_bytes).collect(),
             ..xcast4::Repr::default()
         }
     }
@@ -142,7 +147,11 @@ mod tests {
         };
         let destinations: Vec<Destination> = destinations
             .iter()
-            .map(|&(host, port)| Destination { address: Ipv4Addr::new(10, 0, 1, host), port })
+            .map(|&(host, port)| Destination {
+                address: Ipv4Addr::new(10, 0, 1, host),
+                port,
+                dscp: (port == 46).then_some(46),
+            })
             .collect();
         let message = Message { destinations: &destinations, payload, ..Message::default() };
         message.packet(&code_points, SOURCE).map(|buffer| buffer[LINK_HEADER_LEN..].to_vec())
@@ -166,6 +175,15 @@ mod tests {
         let header = xcast4::Header::parse(ip.payload()).unwrap();
         assert_eq!((header.port(0), header.port(1)), (Some(9000), Some(9001)));
         assert_eq!(ip.payload()[header.header_len() + 2..][..2], [0, 0]);
+    }
+
+    #[test]
+    fn a_dscp_of_its_own_gives_every_destination_a_ds_byte() {
+        let packet = packet(&[(2, 46), (3, 46), (4, 9)], b"hi").unwrap();
+        let ip = ipv4::Packet::parse(&packet).unwrap();
+        let header = xcast4::Header::parse(ip.payload()).unwrap();
+        let each = [0, 1, 2].map(|index| header.ds_byte(index));
+        assert_eq!(each, [Some(46 << 2), Some(46 << 2), Some(0)]);
     }
 
     #[test]

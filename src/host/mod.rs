@@ -16,7 +16,9 @@
 //!     all_routers_v6: "ff02::114".parse()?,
 //! };
 //! let mut socket = XcastSocket::open(code_points, None)?;
-//! let to = |address: &str| address.parse().map(|address| Destination { address, port: 9000 });
+//! let to = |text: &str| {
+//!     text.parse().map(|address| Destination { address, port: 9000, dscp: None })
+//! };
 //! let destinations = [to("10.0.4.2")?, to("10.0.8.2")?, to("10.0.9.2")?];
 //! socket.send(&Message { destinations: &destinations, payload: b"hello", ..Message::default() })?;
 //! socket.flush()?;

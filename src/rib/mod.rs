@@ -1,9 +1,9 @@
 //! The routing information base: what is wanted, and what the kernel says; compiled into a
-//! [`Fib`], which holds only what can forward now.
+//! [`Fib`](crate::fib::Fib), which holds only what can forward now.
 //!
 //! 1. [`Change`]s from the kernel (or a test, or the simulator) go into [`Rib::apply`].
-//! 2. [`Rib::compile`] resolves routes, neighbors and settings into a new Fib ([`compile`]).
-//! 3. The views at the end ([`view`]) are what `show routes|neighbors` prints.
+//! 2. [`Rib::compile`] resolves routes, neighbors and settings into a new Fib (`compile`).
+//! 3. The views at the end (`view`) are what `show routes|neighbors` prints.
 //!
 //! Pure: no I/O, no clock. Ports keep their [`PortId`] for as long as their interface exists.
 

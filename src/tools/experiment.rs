@@ -12,7 +12,7 @@ const DEFAULT_PATH: &str = "/etc/xcast/experiment.toml";
 
 #[derive(clap::Args)]
 pub(super) struct Experiment {
-    /// File with the [experiment] table of code points; else $XCAST_EXPERIMENT, else
+    /// File with the `experiment` table of code points; else $XCAST_EXPERIMENT, else
     /// /etc/xcast/experiment.toml. A router's configuration serves too
     #[arg(long, value_name = "FILE")]
     experiment: Option<PathBuf>,

@@ -12,7 +12,7 @@ use crate::host::{Destination, HostError, Message, XcastSocket, reserve_port};
 
 #[derive(clap::Args)]
 pub(super) struct Send {
-    /// Destinations: ADDR[:PORT],...
+    /// Destinations: ADDR[:PORT][/DSCP],...
     #[arg(long, value_name = "LIST", value_delimiter = ',', required = true)]
     to: Vec<String>,
     /// UDP port of the destinations that name none
@@ -48,7 +48,7 @@ pub(super) struct Send {
     /// Hide from receivers and later routers the destinations they do not serve
     #[arg(long)]
     anonymous: bool,
-    /// DSCP of the packets
+    /// DSCP of the packets, and of the destinations that name none
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..64))]
     dscp: u8,
     /// Time to live
@@ -158,14 +158,18 @@ fn destinations(texts: &[String], port: Option<u16>) -> Result<Vec<Destination>,
 }
 
 fn destination(text: &str, port: Option<u16>) -> Result<Destination, String> {
-    if text.contains('/') {
-        return Err(format!("`{text}`: a DSCP for each destination is not built in this release"));
-    }
     if text.starts_with('[') || text.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()) {
         return Err(format!("`{text}`: IPv6 is not built in this release"));
     }
-    let (address, port) = match text.split_once(':') {
-        None => (text, port.ok_or(format!("`{text}` names no port, and there is no --port"))?),
+    let (place, dscp) = match text.split_once('/') {
+        None => (text, None),
+        Some((place, dscp)) => match dscp.parse() {
+            Ok(dscp @ 0..64) => (place, Some(dscp)),
+            _ => return Err(format!("`{text}`: `{dscp}` is not a DSCP, 0 to 63")),
+        },
+    };
+    let (address, port) = match place.split_once(':') {
+        None => (place, port.ok_or(format!("`{text}` names no port, and there is no --port"))?),
         Some((address, own)) => {
             (address, own.parse().map_err(|_| format!("`{text}`: `{own}` is not a UDP port"))?)
         }
@@ -174,7 +178,7 @@ fn destination(text: &str, port: Option<u16>) -> Result<Destination, String> {
         address.parse().map_err(|_| format!("`{text}`: `{address}` is not an IPv4 address"))?;
     match port {
         0 => Err(format!("`{text}`: 0 is not a port to send to")),
-        port => Ok(Destination { address, port }),
+        port => Ok(Destination { address, port, dscp }),
     }
 }
 
@@ -195,7 +199,9 @@ mod tests {
         let read = |text| destination(text, Some(9)).map(|d| (d.address.to_string(), d.port));
         assert_eq!(read("10.0.0.1"), Ok(("10.0.0.1".to_owned(), 9)));
         assert_eq!(read("10.0.0.1:7"), Ok(("10.0.0.1".to_owned(), 7)));
-        for wrong in ["", "10.0.0", "10.0.0.1:", "10.0.0.1:70000", "10.0.0.1:0", "10.0.0.1:9/46"] {
+        assert_eq!(destination("10.0.0.1:7/46", None).unwrap().dscp, Some(46));
+        assert_eq!(destination("10.0.0.1/0", Some(9)).unwrap().dscp, Some(0));
+        for wrong in ["", "10.0.0", "10.0.0.1:", "10.0.0.1:70000", "10.0.0.1:0", "10.0.0.1/64"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
         for wrong in ["::1", "[::1]:9"] {

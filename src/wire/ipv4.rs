@@ -34,6 +34,7 @@ pub mod protocol {
 
 /// Offsets of fields that are rewritten in place.
 pub(crate) mod field {
+    pub(crate) const TRAFFIC_CLASS: usize = 1;
     pub(crate) const TOTAL_LENGTH: usize = 2;
     pub(crate) const TTL: usize = 8;
     pub(crate) const PROTOCOL: usize = 9;
@@ -141,6 +142,15 @@ pub(crate) fn decrement_ttl(packet: &mut [u8]) {
     packet[field::TTL] -= 1;
     let new = read_u16(packet, field::TTL);
     let (old, new) = (Sum::default().word(old), Sum::default().word(new));
+    let check = checksum::update(read_u16(packet, field::CHECKSUM), old, new);
+    packet[field::CHECKSUM..field::CHECKSUM + 2].copy_from_slice(&check.to_be_bytes());
+}
+
+/// Gives a checked packet another DSCP, keeping its ECN bits and repairing the checksum.
+pub(crate) fn set_dscp(packet: &mut [u8], dscp: u8) {
+    let old = Sum::default().word(read_u16(packet, 0));
+    packet[field::TRAFFIC_CLASS] = dscp << 2 | packet[field::TRAFFIC_CLASS] & 0b11;
+    let new = Sum::default().word(read_u16(packet, 0));
     let check = checksum::update(read_u16(packet, field::CHECKSUM), old, new);
     packet[field::CHECKSUM..field::CHECKSUM + 2].copy_from_slice(&check.to_be_bytes());
 }

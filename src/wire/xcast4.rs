@@ -177,8 +177,7 @@ impl<'a> Header<'a> {
 
     /// The DS byte of destination `index` (below the count), if D.
     pub fn ds_byte(&self, index: usize) -> Option<u8> {
-        let at = destinations_at(self.count()) + 4 * self.count() + index;
-        self.has_ds_bytes().then(|| self.bytes[at])
+        ds_byte_at(self.bytes, index)
     }
 
     /// The port of destination `index` (below the count), if P.
@@ -191,6 +190,14 @@ impl<'a> Header<'a> {
 #[inline]
 pub(crate) fn destination_at(header: &[u8], index: usize) -> Ipv4Addr {
     read_u32(header, destinations_at(usize::from(header[1] & !RESERVED)) + 4 * index).into()
+}
+
+/// The DS byte of destination `index`, if D, of a header that was checked before.
+#[inline]
+pub(crate) fn ds_byte_at(header: &[u8], index: usize) -> Option<u8> {
+    let header = Header { bytes: header };
+    let at = destinations_at(header.count()) + 4 * header.count() + index;
+    header.has_ds_bytes().then(|| header.bytes[at])
 }
 
 /// The port of destination `index`, if P, of a header that was checked before.

@@ -49,6 +49,8 @@ pub(crate) struct Node {
 pub(crate) struct Fields {
     pub(crate) source: Ipv4Addr,
     pub(crate) ttl: u8,
+    /// DSCP and ECN bits.
+    pub(crate) traffic_class: u8,
     pub(crate) header: xcast4::Repr,
     pub(crate) payload: Vec<u8>,
 }
@@ -97,15 +99,16 @@ impl Node {
         }
         for ((interface, hop), [direct, behind]) in parts {
             let together = !behind.is_empty() && !self.incapable.contains(&hop);
-            let groups: Vec<Vec<usize>> = match together {
-                true => vec![[direct, behind].concat()],
-                false => direct.iter().chain(&behind).map(|index| vec![*index]).collect(),
+            let all = direct.iter().chain(&behind).copied();
+            let groups: Vec<(Vec<usize>, u8)> = match together {
+                true => fields.classes(all.collect()),
+                false => all.map(|index| (vec![index], 0)).collect(),
             };
             let resolved = self.neighbors.contains(&(interface, hop));
-            for group in groups {
+            for (group, traffic_class) in groups {
                 let packet = match group[..] {
                     [index] => fields.unicast(index, fields.ttl - 1),
-                    _ => fields.pruned(&group),
+                    _ => fields.pruned(&group, traffic_class),
                 };
                 copies.push(Copy { to: Some((interface, hop)), resolved, packet });
             }
@@ -186,10 +189,47 @@ impl Fields {
     /// The packet as it arrives.
     pub(crate) fn packet(&self) -> Vec<u8> {
         let port = if self.header.ports.is_empty() { 9000 } else { 0 };
-        self.xcast(self.header.clone(), self.ttl, port)
+        self.xcast(self.header.clone(), self.ttl, self.traffic_class, port)
     }
 
-    fn pruned(&self, live: &[usize]) -> Vec<u8> {
+    /// Which of these may share a copy, and the DSCP and ECN bits it bears.
+    fn classes(&self, mut live: Vec<usize>) -> Vec<(Vec<usize>, u8)> {
+        const ORDER: &str = "EF VA CS7 CS6 CS5 AF41 AF42 AF43 CS4 AF31 AF32 AF33 CS3 AF21 AF22 \
+                             AF23 CS2 AF11 AF12 AF13 CS1 default LE";
+        live.sort_unstable();
+        if self.header.ds_bytes.is_empty() {
+            return vec![(live, self.traffic_class)];
+        }
+        let name = |index: &usize| match self.header.ds_bytes[*index] >> 2 {
+            46 => "EF".to_owned(),
+            44 => "VA".to_owned(),
+            1 => "LE".to_owned(),
+            dscp if dscp % 8 == 0 && dscp > 0 => format!("CS{}", dscp / 8),
+            dscp @ (10 | 12 | 14 | 18 | 20 | 22 | 26 | 28 | 30 | 34 | 36 | 38) => {
+                format!("AF{}{}", dscp / 8, dscp % 8 / 2)
+            }
+            _ => "default".to_owned(),
+        };
+        let class_of = |name: &str| name.strip_prefix("AF").map_or(0, |rest| rest.as_bytes()[0]);
+        let highest = live.iter().map(|index| class_of(&name(index))).max().unwrap_or(0);
+        let mut classes: BTreeMap<u8, Vec<usize>> = BTreeMap::new();
+        for index in live {
+            let class = match class_of(&name(&index)) {
+                0 => highest,
+                class => class,
+            };
+            classes.entry(class).or_default().push(index);
+        }
+        let each = classes.into_values().map(|members| {
+            let rank = |index: &&usize| ORDER.split_whitespace().position(|n| n == name(index));
+            let first = *members.iter().min_by_key(rank).unwrap();
+            let dscp = self.header.ds_bytes[first] & 0xfc;
+            (members, dscp | self.traffic_class & 3)
+        });
+        each.collect()
+    }
+
+    fn pruned(&self, live: &[usize], traffic_class: u8) -> Vec<u8> {
         let mut header = self.header.clone();
         header.bitmap = 0;
         for index in live {
@@ -203,20 +243,23 @@ impl Fields {
             }
         }
         let port = if header.ports.is_empty() { 9000 } else { 0 };
-        self.xcast(header, self.ttl - 1, port)
+        self.xcast(header, self.ttl - 1, traffic_class, port)
     }
 
-    fn xcast(&self, header: xcast4::Repr, ttl: u8, port: u16) -> Vec<u8> {
+    fn xcast(&self, header: xcast4::Repr, ttl: u8, traffic_class: u8, port: u16) -> Vec<u8> {
         let mut xcast = vec![0; header.header_len()];
         header.emit(&mut xcast).unwrap();
         xcast.extend(self.datagram(GROUP, port));
-        self.ip(GROUP, PROTOCOL, ttl, &xcast)
+        self.ip(GROUP, PROTOCOL, ttl, traffic_class, &xcast)
     }
 
     fn unicast(&self, index: usize, ttl: u8) -> Vec<u8> {
         let destination = self.header.destinations[index];
         let port = self.header.ports.get(index).copied().unwrap_or(9000);
-        self.ip(destination, 17, ttl, &self.datagram(destination, port))
+        let own = self.header.ds_bytes.get(index);
+        let traffic_class =
+            own.map_or(self.traffic_class, |own| own & 0xfc | self.traffic_class & 3);
+        self.ip(destination, 17, ttl, traffic_class, &self.datagram(destination, port))
     }
 
     fn datagram(&self, destination: Ipv4Addr, port: u16) -> Vec<u8> {
@@ -227,10 +270,17 @@ impl Fields {
         datagram
     }
 
-    fn ip(&self, destination: Ipv4Addr, protocol: u8, ttl: u8, payload: &[u8]) -> Vec<u8> {
+    fn ip(
+        &self,
+        destination: Ipv4Addr,
+        protocol: u8,
+        ttl: u8,
+        traffic_class: u8,
+        payload: &[u8],
+    ) -> Vec<u8> {
         let payload_len = payload.len() as u16;
         let source = self.source;
-        let repr = ipv4::Repr { source, destination, protocol, traffic_class: 0, ttl, payload_len };
+        let repr = ipv4::Repr { source, destination, protocol, traffic_class, ttl, payload_len };
         let mut packet = vec![0; 20];
         repr.emit(&mut packet);
         packet.extend(payload);

@@ -135,6 +135,33 @@ fn a_pin_overrides_what_is_said_of_all_neighbors() {
 }
 
 #[test]
+fn a_gateway_that_is_a_destination_itself_joins_those_behind_it() {
+    in_namespaces(
+        "neighbors::a_gateway_that_is_a_destination_itself_joins_those_behind_it",
+        || {
+            let star = Star::new();
+            let (n, at_n) = (star.at("n"), capture(&star, "n"));
+            let unicast = |address| Form::Unicast(SocketAddrV4::new(address, PORT));
+            let mut sent = 0;
+            for (list, forms) in [
+                (vec![FAR[0], n], vec![Form::Xcast(at(&[FAR[0], n]))]),
+                (vec![n, FAR[0], n], vec![Form::Xcast(at(&[n, FAR[0], n]))]),
+                (vec![n, n], vec![unicast(n), unicast(n)]),
+                (vec![n], vec![unicast(n)]),
+            ] {
+                star.send(&star.packet(&list, "joins"));
+                sent += forms.len() as u64;
+                until("all copies left", || {
+                    (star.lab.counter("r", "replicas-sent") == sent).then_some(())
+                });
+                assert_eq!(sent_by_router(&at_n), forms, "to {list:?}");
+            }
+            star.lab.assert_identity("r");
+        },
+    );
+}
+
+#[test]
 fn a_packet_that_must_stay_xcast_never_becomes_unicast() {
     in_namespaces("neighbors::a_packet_that_must_stay_xcast_never_becomes_unicast", || {
         let mut star = Star::new();
