@@ -142,7 +142,7 @@ impl Daemon {
             rib.apply(change);
         }
         let fib = Arc::new(rib.compile());
-        let mut ports = Ports::open(&config.router.name, code_points);
+        let mut ports = Ports::open(&config.router.name, code_points)?;
         ports.follow(&fib);
         let worker = WorkerHandle::start(Arc::clone(&fib), waker)
             .map_err(system("cannot start the worker"))?;

@@ -8,7 +8,7 @@ use super::worker::Report;
 use crate::control;
 use crate::fib::{Fib, Port, ReversePath};
 use crate::forward::PortCounters;
-use crate::kernel::IngressDrop;
+use crate::kernel::{IngressDrop, KernelError};
 use crate::wire::CodePoints;
 
 /// Follows the ports of the Fibs.
@@ -46,12 +46,18 @@ fn identity(port: &Port) -> (u32, u64) {
 impl Ports {
     /// Sets the kernel-side drop up under the router's name; without it (no nftables, no
     /// privilege) the router works all the same, and says so.
-    pub(super) fn open(router: &str, code_points: CodePoints) -> Ports {
-        let drop = IngressDrop::open(router, code_points.ip_protocol).map_err(|error| {
-            tracing::warn!(%error, "no kernel-side drop: the kernel's stack sees Xcast packets too");
-            error.to_string()
-        });
-        Ports { code_points, drop, held: BTreeMap::new() }
+    ///
+    /// # Errors
+    /// Another router of this name runs here: both would forward every packet.
+    pub(super) fn open(router: &str, code_points: CodePoints) -> Result<Ports, KernelError> {
+        let drop = match IngressDrop::open(router, code_points.ip_protocol) {
+            Err(error @ KernelError::Owned { .. }) => return Err(error),
+            other => other.map_err(|error| {
+                tracing::warn!(%error, "no kernel-side drop: the kernel's stack sees Xcast too");
+                error.to_string()
+            }),
+        };
+        Ok(Ports { code_points, drop, held: BTreeMap::new() })
     }
 
     /// Joins and leaves, attaches and detaches, as the ports come and go.

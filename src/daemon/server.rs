@@ -15,7 +15,7 @@ use mio::Waker;
 use crate::control::{REQUEST_LEN_MAX, Reply, Request};
 
 /// Connections served at once.
-const CONNECTIONS_MAX: usize = 16;
+const CONNECTIONS_MAX: usize = 64;
 /// How long to wait when no connection can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a client may take to speak or listen, and the router to answer.

@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use netlink_packet_core::{DecodeError, NlaBuffer, NlasIterator, Parseable, ParseableParametrized};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressHeader};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkHeader, LinkLayerType, State};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkHeader, LinkLayerType};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourHeader, NeighbourState,
 };
@@ -27,7 +27,6 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
-const IFLA_OPERSTATE: u16 = 16;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
@@ -111,14 +110,13 @@ fn link(body: &[u8]) -> Result<Option<Link>, DecodeError> {
         },
         address: None,
         admin_up: header.flags.contains(LinkFlags::Up),
+        // The operational state says the same up to a second later (linkwatch).
         carrier: header.flags.contains(LinkFlags::LowerUp),
         master: None,
     };
     for attribute in attributes(body, LINK_HEADER) {
         let attribute = attribute?;
-        let (IFLA_ADDRESS | IFLA_IFNAME | IFLA_MTU | IFLA_MASTER | IFLA_OPERSTATE) =
-            attribute.kind()
-        else {
+        let (IFLA_ADDRESS | IFLA_IFNAME | IFLA_MTU | IFLA_MASTER) = attribute.kind() else {
             continue;
         };
         match LinkAttribute::parse_with_param(&attribute, AddressFamily::Unspec)? {
@@ -126,7 +124,6 @@ fn link(body: &[u8]) -> Result<Option<Link>, DecodeError> {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Controller(master) => link.master = (master != 0).then_some(master),
-            LinkAttribute::OperState(State::Down | State::LowerLayerDown) => link.carrier = false,
             _ => {}
         }
     }

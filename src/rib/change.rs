@@ -62,7 +62,7 @@ pub struct Link {
     pub address: Option<LinkAddress>,
     /// Set administratively up.
     pub admin_up: bool,
-    /// Has carrier (the kernel's `LOWER_UP` and an operational state that is not down).
+    /// Has carrier (the kernel's `LOWER_UP`).
     pub carrier: bool,
     /// The bridge or bond it is enslaved to.
     pub master: Option<InterfaceIndex>,

@@ -75,8 +75,9 @@ impl Control {
         sockets.sort();
         match sockets.as_slice() {
             [only] => Ok(only.clone()),
-            [] => Err(Failure::Usage(format!(
-                "no router's socket in {FOLDER}: name one by --socket or {VARIABLE}"
+            [] => Err(Failure::Work(format!(
+                "no router runs here, as far as {FOLDER} shows: name its socket by --socket or \
+                 {VARIABLE} if it has another place"
             ))),
             several => {
                 let names: Vec<_> = several.iter().map(|path| path.display().to_string()).collect();
@@ -95,9 +96,10 @@ fn exchange(path: &Path, request: Request) -> std::io::Result<Reply> {
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut text = serde_json::to_vec(&request)?;
     text.push(b'\n');
-    (&stream).write_all(&text)?;
+    // A router that has no time for us says so without listening.
+    let written = (&stream).write_all(&text);
     let mut line = String::new();
-    BufReader::new(&stream).read_line(&mut line)?;
+    BufReader::new(&stream).read_line(&mut line).or(written.map(|()| 0))?;
     if !line.ends_with('\n') {
         let what = "the router closed the connection before it had answered";
         return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, what));

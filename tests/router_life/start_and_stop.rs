@@ -113,6 +113,43 @@ fn a_second_router_on_the_same_socket_gives_way_to_the_first() {
 }
 
 #[test]
+fn a_second_router_of_the_same_name_gives_way_although_its_socket_is_elsewhere() {
+    in_namespaces(
+        "start_and_stop::a_second_router_of_the_same_name_gives_way_although_its_socket_is_elsewhere",
+        || {
+            let mut star = Star::new();
+            let text = std::fs::read_to_string(write_config("r", "")).unwrap();
+            let elsewhere = text.replace(&socket_path("r"), "/run/lab/elsewhere.sock");
+            assert_ne!(text, elsewhere);
+            std::fs::write("/run/lab/second.toml", elsewhere).unwrap();
+            let mut command = xcast();
+            command.args(["router", "run", "--config", "/run/lab/second.toml"]);
+            let second = star.lab.run("r", "second", &mut command).finish();
+            assert_eq!(second.status, Some(1), "{:?}", second.errors);
+            assert!(second.errors.iter().any(|line| line.contains("running already")));
+            assert!(!Path::new("/run/lab/elsewhere.sock").exists());
+            star.assert_forwards();
+            star.lab.stop_router("r");
+        },
+    );
+}
+
+#[test]
+fn no_file_gives_way_to_a_control_socket() {
+    in_namespaces("start_and_stop::no_file_gives_way_to_a_control_socket", || {
+        let mut star = Star::without_router();
+        let file = write_config("r", "");
+        std::fs::write(socket_path("r"), "precious").unwrap();
+        let mut command = xcast();
+        command.args(["router", "run", "--config", &file]);
+        let router = star.lab.run("r", "router", &mut command).finish();
+        assert_eq!(router.status, Some(1), "{:?}", router.errors);
+        assert!(router.errors.iter().any(|line| line.contains("not a socket")));
+        assert_eq!(std::fs::read_to_string(socket_path("r")).unwrap(), "precious");
+    });
+}
+
+#[test]
 fn sigint_and_drain_stop_it_too() {
     in_namespaces("start_and_stop::sigint_and_drain_stop_it_too", || {
         let mut star = Star::new();
