@@ -9,6 +9,7 @@ use super::experiment::Experiment;
 use super::{Failure, output};
 use crate::forward::{Counters, DropReason};
 use crate::host::{Destination, HostError, Message, XcastSocket, reserve_port};
+use crate::wire::xcast4::DESTINATIONS_MAX;
 
 #[derive(clap::Args)]
 pub(super) struct Send {
@@ -154,6 +155,12 @@ impl Send {
 }
 
 fn destinations(texts: &[String], port: Option<u16>) -> Result<Vec<Destination>, Failure> {
+    if texts.len() > DESTINATIONS_MAX {
+        let count = texts.len();
+        return Err(Failure::Usage(format!(
+            "--to: {count} destinations, a packet lists {DESTINATIONS_MAX} at most"
+        )));
+    }
     texts.iter().map(|text| destination(text, port).map_err(Failure::Usage)).collect()
 }
 
