@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use support::{in_namespaces, run};
+use support::{in_namespaces, run, wire};
 use xcast::fib::Prefix;
 use xcast::kernel::Mirror;
 use xcast::rib::{
@@ -231,18 +231,6 @@ fn dump() -> Model {
 
 fn follow() -> Follower {
     Follower::start(Mirror::open().unwrap())
-}
-
-/// `va` (10.0.0.1, fd00::1) here, its peer `vb` (10.0.0.2, fd00::2) in namespace `peer`.
-fn wire() {
-    run("ip netns add peer");
-    run("ip link add name va type veth peer name vb netns peer");
-    run("ip addr add 10.0.0.1/24 broadcast 10.0.0.255 dev va");
-    run("ip addr add fd00::1/64 dev va nodad");
-    run("ip link set va up");
-    run("ip -n peer addr add 10.0.0.2/24 dev vb");
-    run("ip -n peer addr add fd00::2/64 dev vb nodad");
-    run("ip -n peer link set vb up");
 }
 
 fn via(interface: u32, gateways: &[(&str, u16)]) -> RouteAction {

@@ -12,23 +12,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use support::{in_namespaces, run};
+use support::{in_namespaces, run, wire};
 use xcast::kernel::{IngressDrop, KernelError, Mirror};
 
 /// Far beyond what anything here takes; reaching it is a failure.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// `va` (10.0.0.1, fd00::1) here, its peer `vb` (10.0.0.2, fd00::2) in namespace `peer`.
-fn wire() {
-    run("ip netns add peer");
-    run("ip link add name va type veth peer name vb netns peer");
-    run("ip addr add 10.0.0.1/24 broadcast 10.0.0.255 dev va");
-    run("ip addr add fd00::1/64 dev va nodad");
-    run("ip link set va up");
-    run("ip -n peer addr add 10.0.0.2/24 dev vb");
-    run("ip -n peer addr add fd00::2/64 dev vb nodad");
-    run("ip -n peer link set vb up");
-}
 
 /// Starts this test program again as `role`, which is one of the tests below that do nothing of
 /// their own accord, by `command` (`ip netns exec ...`).

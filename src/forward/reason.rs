@@ -1,153 +1,99 @@
 //! Why a packet or a destination was dropped.
 
-/// A reason to drop, in the order in which they are checked: the first that holds is counted.
-///
-/// The names are the same everywhere: in `show drops`, in metrics, in documentation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum DropReason {
+/// Makes the enum, its list and its names out of one table.
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])* $reason:ident = $name:literal,)*) => {
+        /// A reason to drop, in the order in which they are checked: the first that holds is
+        /// counted.
+        ///
+        /// The names are the same everywhere: in `show drops`, in `explain`, in documentation.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $($(#[doc = $doc])* $reason,)*
+        }
+
+        impl DropReason {
+            /// All reasons, each at its own index.
+            pub const ALL: [DropReason; DropReason::COUNT] = [$(DropReason::$reason),*];
+
+            /// How many reasons there are.
+            pub const COUNT: usize = [$($name),*].len();
+
+            /// The name that people and scripts see.
+            pub const fn name(self) -> &'static str {
+                [$($name),*][self as usize]
+            }
+        }
+    };
+}
+
+reasons! {
     /// Not a well-formed IP header, or one with a source route.
-    IpHeader,
+    IpHeader = "ip-header",
     /// A fragment: Xcast packets are never fragmented.
-    Fragment,
+    Fragment = "fragment",
     /// The source is multicast, unspecified, loopback, a broadcast address, or link-local while
     /// a destination is not on the link.
-    Source,
+    Source = "source",
     /// The Xcast version is not 1.
-    Version,
+    Version = "version",
     /// The Xcast header is cut short, or its length is not what its fields imply.
-    Length,
+    Length = "length",
     /// The checksum of the Xcast header is wrong.
-    Checksum,
+    Checksum = "checksum",
     /// The list is empty.
-    NoDestination,
+    NoDestination = "no-destination",
     /// A bit behind the last destination's is set.
-    SpareBits,
+    SpareBits = "spare-bits",
     /// No bit is set.
-    NoLiveDestination,
+    NoLiveDestination = "no-live-destination",
     /// Sent to an IP or link-layer address that this router does not serve.
-    NotForThisRouter,
+    NotForThisRouter = "not-for-this-router",
     /// The route back to the source does not allow it.
-    ReversePath,
+    ReversePath = "reverse-path",
     /// The source is not on the list of those that may send.
-    SourceNotAllowed,
+    SourceNotAllowed = "source-not-allowed",
     /// The source is over its budget.
-    RateLimit,
+    RateLimit = "rate-limit",
     /// An ICMP echo request to many.
-    IcmpEcho,
+    IcmpEcho = "icmp-echo",
     /// The TTL is used up.
-    TtlExpired,
+    TtlExpired = "ttl-expired",
     /// The destination is not a unicast address, or is link-local on another link.
-    BadDestination,
+    BadDestination = "bad-destination",
     /// The destination is not on the list of those that may be reached.
-    DestinationNotAllowed,
+    DestinationNotAllowed = "destination-not-allowed",
     /// There is no route.
-    NoRoute,
+    NoRoute = "no-route",
     /// The route says `unreachable`, `blackhole`, `prohibit` or drop.
-    RouteDrop,
+    RouteDrop = "route-drop",
     /// The neighbor did not answer in time, or too many packets were waiting for it.
-    NeighborUnresolved,
+    NeighborUnresolved = "neighbor-unresolved",
     /// The packet must stay Xcast, and the next hop does not speak it.
-    IncapableWithX,
+    IncapableWithX = "incapable-with-x",
     /// The packet cannot become unicast: AH, ESP, ports over a protocol that has none, or a
     /// transport header that is cut short.
-    X2uImpossible,
+    X2uImpossible = "x2u-impossible",
     /// The link of the next hop is down, or not a port of this router.
-    PortDown,
+    PortDown = "port-down",
     /// Larger than the link's MTU.
-    TooBig,
+    TooBig = "too-big",
     /// The kernel did not take the packet.
-    TransmitFailed,
+    TransmitFailed = "transmit-failed",
     /// A tunnel packet from an unknown end.
-    UnknownEnd,
+    UnknownEnd = "unknown-end",
     /// A tunnel packet that was not authentic.
-    BadKey,
+    BadKey = "bad-key",
     /// A tunnel packet seen before.
-    Replay,
+    Replay = "replay",
     /// Too many tunnels inside each other.
-    Depth,
+    Depth = "depth",
     /// The tunnel of the route is down.
-    TunnelDown,
+    TunnelDown = "tunnel-down",
 }
 
 impl DropReason {
-    /// How many reasons there are.
-    pub const COUNT: usize = DropReason::ALL.len();
-
-    /// All reasons, each at its own index.
-    pub const ALL: [DropReason; 30] = {
-        use DropReason::*;
-        [
-            IpHeader,
-            Fragment,
-            Source,
-            Version,
-            Length,
-            Checksum,
-            NoDestination,
-            SpareBits,
-            NoLiveDestination,
-            NotForThisRouter,
-            ReversePath,
-            SourceNotAllowed,
-            RateLimit,
-            IcmpEcho,
-            TtlExpired,
-            BadDestination,
-            DestinationNotAllowed,
-            NoRoute,
-            RouteDrop,
-            NeighborUnresolved,
-            IncapableWithX,
-            X2uImpossible,
-            PortDown,
-            TooBig,
-            TransmitFailed,
-            UnknownEnd,
-            BadKey,
-            Replay,
-            Depth,
-            TunnelDown,
-        ]
-    };
-
-    /// The name that people and scripts see.
-    pub const fn name(self) -> &'static str {
-        use DropReason::*;
-        match self {
-            IpHeader => "ip-header",
-            Fragment => "fragment",
-            Source => "source",
-            Version => "version",
-            Length => "length",
-            Checksum => "checksum",
-            NoDestination => "no-destination",
-            SpareBits => "spare-bits",
-            NoLiveDestination => "no-live-destination",
-            NotForThisRouter => "not-for-this-router",
-            ReversePath => "reverse-path",
-            SourceNotAllowed => "source-not-allowed",
-            RateLimit => "rate-limit",
-            IcmpEcho => "icmp-echo",
-            TtlExpired => "ttl-expired",
-            BadDestination => "bad-destination",
-            DestinationNotAllowed => "destination-not-allowed",
-            NoRoute => "no-route",
-            RouteDrop => "route-drop",
-            NeighborUnresolved => "neighbor-unresolved",
-            IncapableWithX => "incapable-with-x",
-            X2uImpossible => "x2u-impossible",
-            PortDown => "port-down",
-            TooBig => "too-big",
-            TransmitFailed => "transmit-failed",
-            UnknownEnd => "unknown-end",
-            BadKey => "bad-key",
-            Replay => "replay",
-            Depth => "depth",
-            TunnelDown => "tunnel-down",
-        }
-    }
-
     /// Whether it is found before the list of destinations can be trusted: then it counts
     /// packets, and stays outside the identity of destinations; any other counts destinations.
     pub const fn counts_packets(self) -> bool {

@@ -52,6 +52,19 @@ pub(crate) fn run(command: &str) -> String {
     out
 }
 
+/// `va` (10.0.0.1, fd00::1) here, its peer `vb` (10.0.0.2, fd00::2) in namespace `peer`.
+#[allow(dead_code, reason = "not every test program wants it")]
+pub(crate) fn wire() {
+    run("ip netns add peer");
+    run("ip link add name va type veth peer name vb netns peer");
+    run("ip addr add 10.0.0.1/24 broadcast 10.0.0.255 dev va");
+    run("ip addr add fd00::1/64 dev va nodad");
+    run("ip link set va up");
+    run("ip -n peer addr add 10.0.0.2/24 dev vb");
+    run("ip -n peer addr add fd00::2/64 dev vb nodad");
+    run("ip -n peer link set vb up");
+}
+
 fn unshare() -> Command {
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child"]);
