@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use xcast::fib::{Capability, Entry, Fib, FibBuilder, Hop, Port, Prefix, ReversePath};
-use xcast::forward::{LINK_HEADER_LEN, Output, Packet, process};
+use xcast::forward::{LINK_HEADER_LEN, Output, Packet, Time, process};
 use xcast::wire::{CodePoints, ethernet, ipv4, udp, xcast4};
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 254);
@@ -120,7 +120,7 @@ fn whole_packets(criterion: &mut Criterion) {
                 |buffer| {
                     let start = LINK_HEADER_LEN;
                     let packet = Packet { buffer, start, port: Some(0), to_group: false, index: 0 };
-                    process(&fib, packet, &mut out);
+                    process(&fib, packet, Time(0), &mut out);
                     black_box(out.replicas().len());
                     out.clear();
                 },

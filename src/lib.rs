@@ -9,7 +9,7 @@
 //!   applications                     xcast router run
 //!        │ host::XcastSocket              │
 //!        ▼                                ▼
-//!   packets ─► io::Receive ─► forward::process(&fib, packet, &mut out) ─► io::Transmit ─► packets
+//!   packets ─► io::Receive ─► forward::process(&fib, packet, now, &mut out) ─► io::Transmit ─► packets
 //!                                   ▲ one immutable Fib, swapped whole between batches
 //!   kernel (rtnetlink) ─► rib ─► fib │
 //!                                   └─ counters, drop reasons ─► control (socket, show)

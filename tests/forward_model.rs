@@ -13,7 +13,9 @@ use model::{Action, Copy, Fields, GROUP, Node, PROTOCOL, Route};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use xcast::fib::{Fib, Prefix};
-use xcast::forward::{Counters, DropReason, LINK_HEADER_LEN, Output, Packet, Target, process};
+use xcast::forward::{
+    Counters, DropReason, LINK_HEADER_LEN, Output, Packet, Target, Time, process,
+};
 use xcast::rib::{
     Address, Change, KernelRoute, Link, LinkKind, Neighbor, NeighborState, NextHop, Rib,
     RouteAction, Settings,
@@ -200,7 +202,7 @@ fn run(fib: &Fib, fields: &Fields) -> (Vec<Copy>, Counters) {
         to_group: false,
         index: 0,
     };
-    process(fib, packet, &mut out);
+    process(fib, packet, Time(0), &mut out);
     let mut copies = Vec::new();
     for replica in out.replicas().to_vec() {
         let (head, tail) = out.pieces(&replica, &buffer);
@@ -286,6 +288,7 @@ fn no_bytes_make_the_packet_path_panic_or_lose_a_destination() {
             process(
                 &fib,
                 Packet { buffer: &mut buffer, start, port, to_group, index: 0 },
+                Time(0),
                 &mut out,
             );
             for replica in out.replicas().to_vec() {

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use xcast::fib::{Entry, Fib, Prefix};
-use xcast::forward::{LINK_HEADER_LEN, Output, Packet, Target, process};
+use xcast::forward::{LINK_HEADER_LEN, Output, Packet, Target, Time, process};
 use xcast::rib::{
     Address, Change, KernelRoute, Link, LinkKind, Neighbor, NeighborState, NextHop, Placement, Rib,
     RouteAction, Settings,
@@ -206,6 +206,7 @@ impl Network {
             process(
                 fib,
                 Packet { buffer: &mut buffer, start, port, to_group: false, index: 0 },
+                Time(0),
                 out,
             );
             for replica in out.replicas().to_vec() {

@@ -5,7 +5,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use xcast::fib::{Capability, Entry, FibBuilder, Hop, Port, Prefix, ReversePath};
-use xcast::forward::{LINK_HEADER_LEN, Output, Packet, process};
+use xcast::forward::{LINK_HEADER_LEN, Output, Packet, Time, process};
 use xcast::wire::{CodePoints, ethernet, ipv4, udp, xcast4};
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 254);
@@ -82,7 +82,7 @@ fn processing_allocates_nothing() {
                 let start = LINK_HEADER_LEN;
                 let packet =
                     Packet { buffer: &mut buffer, start, port: Some(0), to_group: false, index: 0 };
-                process(&fib, packet, &mut out);
+                process(&fib, packet, Time(0), &mut out);
             });
             assert_eq!(allocations.count_total, 0, "{count} destinations, {cut} octets cut");
             assert_eq!(out.replicas().is_empty(), cut > 0);

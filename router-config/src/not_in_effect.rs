@@ -28,7 +28,7 @@ enum When {
 const NOT_IN_EFFECT: &[Inert] = &[
     inert("router.metrics", When::Written, "no metrics are served"),
     inert("router.workers", When::MoreThan(1), "one worker runs"),
-    inert("router.fib", When::Word("dir24"), "poptrie is used"),
+    inert("router.fib", When::Word("dir24"), "there is one kind of table yet"),
     inert("router.sandbox", When::True, "nothing is given up after start"),
     inert("router.compact", When::True, "copies keep the full list"),
     inert("router.anycast-addresses", When::NotEmpty, "packets to them are not taken"),
@@ -39,7 +39,6 @@ const NOT_IN_EFFECT: &[Inert] = &[
     inert("tunnel", When::NotEmpty, "tunnels stay down"),
     inert("backbone", When::Written, "no relay is contacted"),
     inert("semi-permeable.accept", When::NotEmpty, "no semi-permeable tunnel is opened"),
-    inert("limits.destinations-per-second", When::MoreThan(0), "no source is slowed"),
     inert("limits.icmp-errors-per-second", When::Written, "it limits nothing"),
 ];
 

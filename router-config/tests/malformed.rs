@@ -370,25 +370,24 @@ fn what_is_not_in_effect_is_warned_of_only_where_it_is_written() {
     };
     let nothing = "[router]\nname = 'r1'\nworkers = 1\nfib = 'poptrie'\nsandbox = false\n\
                    compact = false\n[[port]]\ninterface = 'eth0'\ndriver = 'packet'\n[limits]\n\
-                   destinations-per-second = 0\nsources = ['10.0.0.0/8']\nallow-icmp-echo = true";
+                   destinations-per-second = 9\nsources = ['10.0.0.0/8']\nallow-icmp-echo = true";
     assert_eq!(warnings(nothing), [""; 0]);
     let everything = "[router]\nname = 'r1'\nmetrics = 'unix:/run/m'\nworkers = 2\nfib = 'dir24'\n\
                       compact = true\n[ports]\ndriver = 'xdp'\n[[port]]\ninterface = 'eth0'\n\
                       [[port]]\ninterface = 'eth1'\ndriver = 'xdp'\nxcast-neighbors = 'probe'\n\
-                      [semi-permeable]\naccept = ['::/0']\n[limits]\ndestinations-per-second = 1";
+                      [semi-permeable]\naccept = ['::/0']\n";
     assert_eq!(
         warnings(everything),
         [
             "r.toml:3:11: warning: `metrics`: no metrics are served",
             "r.toml:4:11: warning: `workers`: one worker runs",
-            "r.toml:5:7: warning: `fib = \"dir24\"`: poptrie is used",
+            "r.toml:5:7: warning: `fib = \"dir24\"`: there is one kind of table yet",
             "r.toml:6:11: warning: `compact = true`: copies keep the full list",
             "r.toml:8:10: warning: `driver = \"xdp\"`: packet sockets are used",
             "r.toml:13:10: warning: `driver = \"xdp\"`: packet sockets are used",
             "r.toml:14:19: warning: `xcast-neighbors = \"probe\"`: it acts as `all` until probing \
              is built",
             "r.toml:16:10: warning: `accept`: no semi-permeable tunnel is opened",
-            "r.toml:18:27: warning: `destinations-per-second`: no source is slowed",
         ]
     );
 }

@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::control::{self, Explanation, Fate, PlannedReplica, Question};
 use crate::fib::{Entry, Fib, PortId};
-use crate::forward::{DropReason, Form, LINK_HEADER_LEN, Output, Packet, Replica, Target, process};
+use crate::forward::{
+    DropReason, Form, LINK_HEADER_LEN, Output, Packet, Replica, Target, Time, process,
+};
 use crate::host::{Destination, Message};
 use crate::rib::Rib;
 use crate::wire::ipv4;
@@ -91,7 +93,12 @@ fn run(
     let mut buffer = packet.map_err(|error| error.to_string())?;
     let mut out = Output::new(fib);
     let start = LINK_HEADER_LEN;
-    process(fib, Packet { buffer: &mut buffer, start, port, to_group: false, index: 0 }, &mut out);
+    process(
+        fib,
+        Packet { buffer: &mut buffer, start, port, to_group: false, index: 0 },
+        Time(0),
+        &mut out,
+    );
     Ok(Run { buffer, out })
 }
 

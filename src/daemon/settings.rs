@@ -3,7 +3,7 @@
 use router_config::{Config, IpNetwork, Port, ReversePath, RouteTarget, XcastNeighbors};
 
 use super::code_points;
-use crate::fib::{self, Prefix};
+use crate::fib::{self, Limits, Prefix};
 use crate::rib::{PortPolicy, PortSettings, Settings, StaticRoute, StaticTarget};
 
 /// The rib's settings.
@@ -29,9 +29,12 @@ pub fn rib_settings(config: &Config) -> Settings {
         pins: config.neighbor.iter().map(|pin| (pin.address, pin.xcast)).collect(),
         kernel_tables: config.kernel_tables.clone(),
         static_routes: routes.collect(),
-        sources: config.limits.sources.iter().copied().map(prefix).collect(),
-        destinations: config.limits.destinations.iter().copied().map(prefix).collect(),
-        allow_icmp_echo: config.limits.allow_icmp_echo,
+        limits: Limits {
+            sources: config.limits.sources.iter().copied().map(prefix).collect(),
+            destinations: config.limits.destinations.iter().copied().map(prefix).collect(),
+            allow_icmp_echo: config.limits.allow_icmp_echo,
+            destinations_per_second: config.limits.destinations_per_second,
+        },
     }
 }
 

@@ -14,6 +14,9 @@ use crate::io::packet::{self, PacketReceiver, PacketTransmitter};
 
 pub(super) type PacketEngine = Engine<PacketReceiver, PacketTransmitter, LocalStack>;
 
+/// Turns that empty a full ring.
+const RING_TURNS: usize = 64;
+
 /// The state of a port's packet socket.
 #[derive(Clone, Debug, Default)]
 pub struct DeviceReport {
@@ -94,9 +97,10 @@ fn open(
     engine: &mut PacketEngine,
     registry: &Registry,
 ) -> State {
-    // What the socket has received that makes room for this one.
+    // What the socket has received that makes room for this one: a ring full, no more.
     let now = Instant::now();
-    while engine.serve(fib, usize::from(id), now) > 0 {}
+    let _served =
+        (0..RING_TURNS).take_while(|_| engine.serve(fib, usize::from(id), now) > 0).count();
     let overruns = engine.receiver(id).map_or(0, PacketReceiver::overruns);
     engine.set_device(id, None, None);
     let error = match open_registered(id, port, fib, registry) {

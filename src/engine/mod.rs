@@ -15,7 +15,8 @@ use std::time::Instant;
 
 use crate::fib::{Fib, PortId};
 use crate::forward::{
-    Counters, DropReason, LINK_HEADER_LEN, Output, Packet, PortCounters, Replica, Target, process,
+    Counters, DropReason, LINK_HEADER_LEN, Output, Packet, PortCounters, Replica, Target, Time,
+    process,
 };
 use crate::io::{Deliver, Receive, Transmit};
 use hold::Hold;
@@ -38,6 +39,7 @@ pub struct Engine<R, T, D> {
     hold: Hold,
     /// Neighbors to be resolved.
     wanted: Vec<(PortId, IpAddr)>,
+    start: Instant,
 }
 
 impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
@@ -52,6 +54,7 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
             refused: Vec::new(),
             hold: Hold::default(),
             wanted: Vec::new(),
+            start: Instant::now(),
         };
         engine.prepare(fib);
         engine
@@ -113,6 +116,7 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
 
     /// Processes a batch of one port's frames; returns how many.
     pub fn serve(&mut self, fib: &Fib, port: usize, now: Instant) -> usize {
+        let time = self.time(now);
         let Some(mut receiver) = self.receivers[port].take() else { return 0 };
         let taken = receiver.take(BATCH);
         let mut done = 0;
@@ -125,7 +129,7 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
                 to_group: frame.to_group,
                 index: done as u16,
             };
-            process(fib, packet, &mut self.out);
+            process(fib, packet, time, &mut self.out);
             done += 1;
         }
         if done > 0 {
@@ -146,8 +150,12 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
             to_group: false,
             index: 0,
         };
-        process(fib, packet, &mut self.out);
+        process(fib, packet, self.time(now), &mut self.out);
         self.dispatch(now, |_| &*buffer);
+    }
+
+    fn time(&self, now: Instant) -> Time {
+        Time(now.saturating_duration_since(self.start).as_micros() as u64)
     }
 
     /// Sends, delivers or holds all replicas of a batch, whose packets lie in `buffer(index)`.

@@ -33,9 +33,7 @@ pub struct FibBuilder {
     groups: BTreeMap<Vec<Hop>, EntryId>,
     group_hops: Vec<(EntryId, Vec<Hop>)>,
     neighbors: Vec<(EntryId, (PortId, IpAddr))>,
-    sources: Vec<Prefix>,
-    destinations: Vec<Prefix>,
-    allow_icmp_echo: bool,
+    limits: Limits,
 }
 
 impl FibBuilder {
@@ -53,17 +51,14 @@ impl FibBuilder {
             groups: BTreeMap::new(),
             group_hops: Vec::new(),
             neighbors: Vec::new(),
-            sources: Vec::new(),
-            destinations: Vec::new(),
-            allow_icmp_echo: false,
+            limits: Limits::default(),
         }
     }
 
-    /// Sets who may send, who may be reached (empty = all), and whether echo requests may pass.
-    pub fn limits(&mut self, sources: &[Prefix], destinations: &[Prefix], allow_icmp_echo: bool) {
-        self.sources = sources.to_vec();
-        self.destinations = destinations.to_vec();
-        self.allow_icmp_echo = allow_icmp_echo;
+    /// Sets who may send, to whom, and how much; without, there is no limit but that echo requests
+    /// do not pass.
+    pub fn limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Adds a neighbor, or replaces what was said of it.
@@ -169,9 +164,7 @@ impl FibBuilder {
             members: self.members,
             adjacencies: adjacencies.map(|((p, a), (r, c))| Adjacency::new(p, a, r, c)).collect(),
             ports: self.ports,
-            sources: self.sources,
-            destinations: self.destinations,
-            allow_icmp_echo: self.allow_icmp_echo,
+            limits: self.limits,
         }
     }
 

@@ -105,11 +105,20 @@ pub struct Fib {
     /// Sorted by port and address.
     adjacencies: Vec<Adjacency>,
     ports: Vec<Option<Port>>,
+    limits: Limits,
+}
+
+/// Who may send, to whom, and how much (WIRE R13).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
     /// Prefixes that may send; empty = all.
-    sources: Vec<Prefix>,
+    pub sources: Vec<Prefix>,
     /// Prefixes that may be reached; empty = all.
-    destinations: Vec<Prefix>,
-    allow_icmp_echo: bool,
+    pub destinations: Vec<Prefix>,
+    /// Carry ICMP echo requests (RFC 5058 section 14).
+    pub allow_icmp_echo: bool,
+    /// Live destinations a second that each source may send to; 0 = unlimited.
+    pub destinations_per_second: u32,
 }
 
 impl Fib {
@@ -196,18 +205,19 @@ impl Fib {
     /// Whether `source` may send (the limits' list of sources).
     #[inline]
     pub fn source_allowed(&self, source: Ipv4Addr) -> bool {
-        allowed(&self.sources, source)
+        allowed(&self.limits.sources, source)
     }
 
     /// Whether `destination` may be reached (the limits' list of destinations).
     #[inline]
     pub fn destination_allowed(&self, destination: Ipv4Addr) -> bool {
-        allowed(&self.destinations, destination)
+        allowed(&self.limits.destinations, destination)
     }
 
-    /// Whether ICMP echo requests may be carried (RFC 5058 section 14).
-    pub fn allows_icmp_echo(&self) -> bool {
-        self.allow_icmp_echo
+    /// Who may send, to whom, and how much.
+    #[inline]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 }
 

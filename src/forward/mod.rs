@@ -20,6 +20,7 @@
 //! Decisions that depend on the IP version live in `packet` and `rewrite`; the flow knows
 //! entries, adjacencies and bitmaps alone.
 
+mod budget;
 mod class;
 mod counters;
 mod output;
@@ -39,14 +40,19 @@ pub use replica::{Form, LINK_HEADER_LEN, Replica, Target};
 
 use crate::fib::{AdjacencyId, Capability, Entry, Fib, PortId, ReversePath, mix};
 use crate::wire::xcast4::{self, bit, live_indices};
+use budget::Budgets;
 use packet::{Parsed, parse};
 use scratch::{Part, Plan};
 
-/// Processes one packet: its replicas are appended to `out`, everything else is counted there.
+/// A moment, in microseconds since any start that the caller keeps to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub u64);
+
+/// Processes one packet that is there `now`: its replicas are appended to `out`, everything else is counted there.
 ///
 /// The caller sends the replicas and then counts each as [`sent`](Counters::sent),
 /// [`failed`](Counters::failed) or [`held`](Counters::held).
-pub fn process(fib: &Fib, packet: Packet<'_>, out: &mut Output) {
+pub fn process(fib: &Fib, packet: Packet<'_>, now: Time, out: &mut Output) {
     let parsed = match parse(fib, &packet) {
         Ok(parsed) => parsed,
         Err(reason) => {
@@ -58,7 +64,7 @@ pub fn process(fib: &Fib, packet: Packet<'_>, out: &mut Output) {
     out.scratch.begin_packet();
     out.counters.received(packet.port, parsed.xcast_len());
     out.counters.destinations_received += u64::from(parsed.live.count_ones());
-    match admit(fib, &packet, &parsed) {
+    match admit(fib, &packet, &parsed, now, &mut out.scratch.budgets) {
         Err(reason) => out.counters.drop(reason, parsed.live.count_ones()),
         Ok(()) => {
             let live = look_up(fib, &packet, &parsed, out);
@@ -76,7 +82,13 @@ pub fn process(fib: &Fib, packet: Packet<'_>, out: &mut Output) {
 }
 
 /// Step 2: reasons that concern the packet as a whole.
-fn admit(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed) -> Result<(), DropReason> {
+fn admit(
+    fib: &Fib,
+    packet: &Packet<'_>,
+    parsed: &Parsed,
+    now: Time,
+    budgets: &mut Budgets,
+) -> Result<(), DropReason> {
     let Some(port) = packet.port else {
         return Ok(());
     }; // this node's own packet
@@ -91,7 +103,10 @@ fn admit(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed) -> Result<(), DropReas
     if !fib.source_allowed(parsed.source) {
         return Err(DropReason::SourceNotAllowed);
     }
-    if !fib.allows_icmp_echo() && parsed.is_icmp_echo(packet.buffer) {
+    if !budgets.allow(parsed.source.to_bits(), parsed.live.count_ones(), now) {
+        return Err(DropReason::RateLimit);
+    }
+    if !fib.limits().allow_icmp_echo && parsed.is_icmp_echo(packet.buffer) {
         return Err(DropReason::IcmpEcho);
     }
     Ok(())

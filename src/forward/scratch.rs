@@ -1,5 +1,6 @@
 //! Room to work in, reused from packet to packet.
 
+use super::budget::Budgets;
 use super::replica::{Form, Target};
 use crate::fib::{AdjacencyId, EntryId, Fib};
 use crate::wire::xcast4::DESTINATIONS_MAX;
@@ -35,6 +36,7 @@ pub(super) struct Scratch {
     pub(super) plans: List<Plan>,
     /// Destinations that are delivered without a copy.
     pub(super) seen_here: usize,
+    pub(super) budgets: Budgets,
     /// By adjacency: the packet it was last a part of, and which.
     part_of: Vec<(u64, u8)>,
     packet: u64,
@@ -52,6 +54,7 @@ impl Default for Scratch {
             parts: List { items: [part; DESTINATIONS_MAX], len: 0 },
             plans: List { items: [plan; DESTINATIONS_MAX], len: 0 },
             seen_here: 0,
+            budgets: Budgets::default(),
             part_of: Vec::new(),
             packet: 0,
         }
@@ -60,6 +63,7 @@ impl Default for Scratch {
 
 impl Scratch {
     pub(super) fn prepare(&mut self, fib: &Fib) {
+        self.budgets.prepare(fib.limits().destinations_per_second);
         self.part_of.clear();
         self.part_of.resize(fib.adjacencies().len(), (0, 0));
         self.packet = 0;

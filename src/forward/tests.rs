@@ -4,10 +4,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::*;
-use crate::fib::{FibBuilder, Hop, Port, Prefix};
+use crate::fib::{FibBuilder, Hop, Limits, Port, Prefix};
 use crate::wire::checksum::{Sum, checksum};
 use crate::wire::{CodePoints, ethernet, ipv4, udp, xcast4};
 
+const NOW: Time = Time(0);
 const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 254);
 /// Gateways of ports 1 and 2, and a host of port 3 that is resolved.
@@ -29,10 +30,16 @@ struct Table {
     resolved: bool,
     mtu: u32,
     reverse_path: ReversePath,
+    destinations_per_second: u32,
 }
 
-const TABLE: Table =
-    Table { capable: true, resolved: true, mtu: 1500, reverse_path: ReversePath::Strict };
+const TABLE: Table = Table {
+    capable: true,
+    resolved: true,
+    mtu: 1500,
+    reverse_path: ReversePath::Strict,
+    destinations_per_second: 0,
+};
 
 impl Table {
     fn fib(self) -> Fib {
@@ -58,6 +65,8 @@ impl Table {
             let rewrite = self.resolved.then(|| rewrite(id as u8));
             fib.adjacency(id, address.into(), rewrite, capability);
         }
+        let destinations_per_second = self.destinations_per_second;
+        fib.limits(Limits { destinations_per_second, ..Limits::default() });
         fib.begin_table(false);
         let prefix = |text: &str| text.parse::<Prefix>().unwrap();
         fib.route_via(prefix("10.1.0.0/16"), vec![hop(1, GATEWAY_1)]);
@@ -111,7 +120,7 @@ fn run_from(fib: &Fib, bytes: &[u8], port: Option<PortId>, to_group: bool) -> Ou
     buffer.extend(bytes);
     let mut out = Output::new(fib);
     let start = LINK_HEADER_LEN;
-    process(fib, Packet { buffer: &mut buffer, start, port, to_group, index: 0 }, &mut out);
+    process(fib, Packet { buffer: &mut buffer, start, port, to_group, index: 0 }, NOW, &mut out);
     let mut replicas = Vec::new();
     for replica in out.replicas().to_vec() {
         let (head, tail) = out.pieces(&replica, &buffer);
@@ -177,7 +186,7 @@ fn the_link_layer_header_is_the_neighbors() {
     let mut out = Output::new(&fib);
     let start = LINK_HEADER_LEN;
     let packet = Packet { buffer: &mut buffer, start, port: Some(0), to_group: false, index: 0 };
-    process(&fib, packet, &mut out);
+    process(&fib, packet, NOW, &mut out);
     for (replica, id) in out.replicas().iter().zip([1, 2]) {
         let (head, _) = out.pieces(replica, &buffer);
         assert_eq!(head[..14], [4, 0, 0, 0, 0, id, 2, 0, 0, 0, 0, id, 8, 0]);
@@ -352,6 +361,18 @@ fn malformed_packets_are_counted_as_packets_under_their_own_reason() {
 #[test]
 fn refused_packets_are_counted_by_their_live_destinations() {
     let fib = TABLE.fib();
+    let slow = Table { destinations_per_second: 100, ..TABLE }.fib();
+    let mut out = Output::new(&slow);
+    for _ in 0..50 {
+        let mut buffer = vec![0; LINK_HEADER_LEN];
+        buffer.extend(changed(&[]));
+        let start = LINK_HEADER_LEN;
+        let packet =
+            Packet { buffer: &mut buffer, start, port: Some(0), to_group: false, index: 0 };
+        process(&slow, packet, NOW, &mut out);
+    }
+    // Room for 127 at once: 42 packets of 3.
+    assert_eq!(out.counters.drops[DropReason::RateLimit as usize], (50 - 42) * 3);
     assert_eq!(reasons(&fib, &changed(&[]), true), [("not-for-this-router", 3)]);
     assert_eq!(reasons(&fib, &changed(&[(19, 1)]), false), [("not-for-this-router", 3)]);
     assert_eq!(reasons(&fib, &changed(&[(8, 1)]), false), [("ttl-expired", 3)]);
@@ -492,7 +513,7 @@ fn without_room_in_front_the_last_copy_gets_a_head_of_its_own() {
     let mut buffer = packet(to(&[B, C]), 64);
     let mut out = Output::new(&fib);
     let packet = Packet { buffer: &mut buffer, start: 0, port: Some(0), to_group: false, index: 0 };
-    process(&fib, packet, &mut out);
+    process(&fib, packet, NOW, &mut out);
     let (head, tail) = out.pieces(&out.replicas()[0], &buffer);
     assert_xcast(&[&head[LINK_HEADER_LEN..], tail].concat(), &[B, C], 63);
 }

@@ -29,8 +29,7 @@ impl Rib {
         self.generation += 1;
         let ports = (0..self.ports.len()).map(|slot| self.port(slot)).collect();
         let mut builder = FibBuilder::new(self.settings.code_points, ports);
-        let Settings { sources, destinations, allow_icmp_echo, .. } = &self.settings;
-        builder.limits(sources, destinations, *allow_icmp_echo);
+        builder.limits(self.settings.limits.clone());
         self.add_neighbors(&mut builder);
         let tables: Vec<Vec<(Prefix, Resolved)>> = self
             .settings

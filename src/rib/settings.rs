@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::{Link, LinkKind};
-use crate::fib::{Prefix, ReversePath};
+use crate::fib::{Limits, Prefix, ReversePath};
 use crate::wire::CodePoints;
 
 /// The operator's settings.
@@ -20,12 +20,8 @@ pub struct Settings {
     pub kernel_tables: Vec<u32>,
     /// Routes that come before all tables.
     pub static_routes: Vec<StaticRoute>,
-    /// Prefixes that may send; empty = all.
-    pub sources: Vec<Prefix>,
-    /// Prefixes that may be reached; empty = all.
-    pub destinations: Vec<Prefix>,
-    /// Carry ICMP echo requests.
-    pub allow_icmp_echo: bool,
+    /// Who may send, to whom, and how much.
+    pub limits: Limits,
 }
 
 /// What interfaces are ports.
@@ -79,9 +75,7 @@ impl Settings {
             pins: BTreeMap::new(),
             kernel_tables: vec![254],
             static_routes: Vec::new(),
-            sources: Vec::new(),
-            destinations: Vec::new(),
-            allow_icmp_echo: false,
+            limits: Limits::default(),
         }
     }
 
