@@ -16,6 +16,10 @@ use crate::control::{REQUEST_LEN_MAX, Reply, Request};
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 64;
+/// Holders of `Server::open` that are no connections: the server and its thread.
+const HOLDERS: usize = 2;
+/// How long answers may take that are being written when the router ends.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// How long to wait when no connection can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a client may take to speak or listen, and the router to answer.
@@ -29,6 +33,8 @@ pub(super) struct Server {
     path: PathBuf,
     /// Requests to be answered.
     pub(super) calls: Receiver<Call>,
+    /// Held by every connection that is being served.
+    open: Arc<()>,
 }
 
 impl Server {
@@ -52,8 +58,10 @@ impl Server {
         let (sender, calls) = bounded(CONNECTIONS_MAX);
         let thread = std::thread::Builder::new().name("control".into());
         // The thread ends with the process: nothing else can end an `accept`.
-        thread.spawn(move || accept(&listener, &sender, &notify))?;
-        Ok(Server { path: path.to_owned(), calls })
+        let open = Arc::new(());
+        let for_thread = Arc::clone(&open);
+        thread.spawn(move || accept(&listener, &sender, &notify, &for_thread))?;
+        Ok(Server { path: path.to_owned(), calls, open })
     }
 }
 
@@ -74,14 +82,18 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // The answer to the request that ended the router is still to be written.
+        let deadline = Instant::now() + LAST_ANSWERS;
+        while Arc::strong_count(&self.open) > HOLDERS && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         if let Err(error) = std::fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove the control socket");
         }
     }
 }
 
-fn accept(listener: &UnixListener, calls: &Sender<Call>, notify: &Arc<Waker>) {
-    let open = Arc::new(());
+fn accept(listener: &UnixListener, calls: &Sender<Call>, notify: &Arc<Waker>, open: &Arc<()>) {
     for stream in listener.incoming() {
         let stream = match stream {
             Ok(stream) => stream,
@@ -92,8 +104,8 @@ fn accept(listener: &UnixListener, calls: &Sender<Call>, notify: &Arc<Waker>) {
                 continue;
             }
         };
-        let slot = Arc::clone(&open);
-        if Arc::strong_count(&open) > CONNECTIONS_MAX + 1 {
+        let slot = Arc::clone(open);
+        if Arc::strong_count(open) > HOLDERS + CONNECTIONS_MAX {
             let _gone = answer(&stream, &Reply::Failed("too many connections".to_owned()));
             continue;
         }

@@ -11,8 +11,8 @@
 //! 4. `partition` them by next hop. A destination that is this node is delivered (R3); one that
 //!    leads nowhere is dropped under its own reason.
 //! 5. `plan` the copies: one for each next hop, and there for each class of DSCPs that must not
-//!    be merged (R10, `class`); on-link hosts and next hops that do not speak
-//!    Xcast get one unicast copy for each destination (R6, R7, R9).
+//!    be merged (R10, `class`); on-link hosts and next hops that do not speak Xcast get one
+//!    unicast copy for each destination (R6, R7, R9).
 //! 6. `replicate`: all copies but the last get heads of their own and share the received
 //!    packet's tail; the last one is made in the received buffer. Each is pruned or converted to
 //!    unicast (`rewrite`).
@@ -48,7 +48,8 @@ use scratch::{Part, Plan};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub u64);
 
-/// Processes one packet that is there `now`: its replicas are appended to `out`, everything else is counted there.
+/// Processes one packet that is there `now`: its replicas are appended to `out`, everything else
+/// is counted there.
 ///
 /// The caller sends the replicas and then counts each as [`sent`](Counters::sent),
 /// [`failed`](Counters::failed) or [`held`](Counters::held).
@@ -89,9 +90,8 @@ fn admit(
     now: Time,
     budgets: &mut Budgets,
 ) -> Result<(), DropReason> {
-    let Some(port) = packet.port else {
-        return Ok(());
-    }; // this node's own packet
+    // This node's own packets are not refused.
+    let Some(port) = packet.port else { return Ok(()) };
     let settings = fib.port(port).ok_or(DropReason::NotForThisRouter)?;
     let group = fib.code_points().all_routers_v4;
     if parsed.destination != group || packet.to_group && !settings.accept_group_frames {
