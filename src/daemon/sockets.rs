@@ -45,20 +45,21 @@ impl Sockets {
     /// not be opened.
     pub(super) fn follow(&mut self, fib: &Fib, engine: &mut PacketEngine, registry: &Registry) {
         self.states.resize_with(self.states.len().max(fib.ports().len()), || None);
-        for id in 0..self.states.len() as PortId {
+        // First all that is to go, so that nothing leaves by another interface than its port's.
+        for (id, state) in (0..).zip(&mut self.states) {
             let interface = fib.port(id).map(identity);
-            let state = &mut self.states[usize::from(id)];
             if state.as_ref().map(|state| state.interface) != interface {
                 engine.clear_port(id);
                 *state = None;
             }
-            if let Some(port) = fib.port(id) {
-                let ready = state
-                    .as_ref()
-                    .is_some_and(|state| state.error.is_none() && !outgrows(port.mtu, id, engine));
-                if !ready {
-                    *state = Some(open(id, port, fib, state.take(), engine, registry));
-                }
+        }
+        for (id, state) in (0..).zip(&mut self.states) {
+            let Some(port) = fib.port(id) else { continue };
+            let ready = state
+                .as_ref()
+                .is_some_and(|state| state.error.is_none() && !outgrows(port.mtu, id, engine));
+            if !ready {
+                *state = Some(open(id, port, fib, state.take(), engine, registry));
             }
         }
     }

@@ -126,7 +126,7 @@ impl FibBuilder {
         }
     }
 
-    /// Completes the table with the addresses that no route may claim (WIRE R2), and publishes
+    /// Completes the table with the addresses that no route may claim (WIRE.md R2), and publishes
     /// it under `generation`.
     pub fn finish(mut self, generation: u64) -> Fib {
         for (address, length) in [

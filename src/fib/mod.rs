@@ -41,7 +41,7 @@ pub enum Entry {
     /// A route into a tunnel that is not up.
     TunnelDown,
     /// An address no packet may be sent to or come from: unspecified, loopback, multicast, or a
-    /// broadcast address (WIRE R2).
+    /// broadcast address (WIRE.md R2).
     Bad,
     /// An address of this node.
     Local,
@@ -84,7 +84,7 @@ pub struct Port {
     pub accept_group_frames: bool,
 }
 
-/// What must hold for the source of a packet (WIRE R13).
+/// What must hold for the source of a packet (WIRE.md R13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReversePath {
     /// The route back to it leaves by the port it came in on.
@@ -108,7 +108,7 @@ pub struct Fib {
     limits: Limits,
 }
 
-/// Who may send, to whom, and how much (WIRE R13).
+/// Who may send, to whom, and how much (WIRE.md R13).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Prefixes that may send; empty = all.
@@ -158,7 +158,7 @@ impl Fib {
     }
 
     /// The gateway of `group` that a packet with `flow` takes: every destination of a packet that
-    /// has the same group has the same gateway, and a flow keeps it (WIRE R5).
+    /// has the same group has the same gateway, and a flow keeps it (WIRE.md R5).
     #[inline]
     pub fn choose(&self, group: GatewayGroup, flow: u64) -> AdjacencyId {
         let members = self.members(group);

@@ -1,4 +1,4 @@
-//! Budgets: how many live destinations a source may send to a second (WIRE R13), so that a small
+//! Budgets: how many live destinations a source may send to a second (WIRE.md R13), so that a small
 //! packet to many cannot be made into a flood.
 //!
 //! Each source is held to a rate with room for a second's worth at once, by its theoretical

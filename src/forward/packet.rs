@@ -1,4 +1,4 @@
-//! A received packet and its validation (WIRE R1).
+//! A received packet and its validation (WIRE.md R1).
 
 use std::net::Ipv4Addr;
 
@@ -58,7 +58,7 @@ impl Parsed {
     }
 
     /// Where the transport header has its checksum over the IP addresses, if it has one; an
-    /// error if the packet cannot become unicast (WIRE R7).
+    /// error if the packet cannot become unicast (WIRE.md R7).
     pub(super) fn transport_checksum(&self) -> Result<Option<usize>, DropReason> {
         let (needed, at) = match self.protocol {
             protocol::UDP | protocol::UDP_LITE | protocol::DCCP => (8, Some(6)),

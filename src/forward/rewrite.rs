@@ -1,5 +1,5 @@
 //! Making one copy of an IPv4 Xcast packet: in Xcast form with a pruned list, or as a plain
-//! unicast packet (X2U, WIRE R7).
+//! unicast packet (X2U, WIRE.md R7).
 //!
 //! A copy's head is laid out either in the output's room for heads ([`copy`]) or around the
 //! received packet itself ([`in_place`]), and then finished by the same functions. To become

@@ -1,6 +1,6 @@
 //! Sending from a host: one packet to many destinations.
 //!
-//! An [`XcastSocket`] applies the router's own rules to what it sends (WIRE "On the link" 3): it
+//! An [`XcastSocket`] applies the router's own rules to what it sends (WIRE.md "On the link" 3): it
 //! follows the kernel's routes and neighbors through the same [`Rib`], and puts each packet
 //! through the same packet path. So one copy leaves for each gateway, on-link receivers get plain
 //! unicast, and addresses of this host are delivered to it.

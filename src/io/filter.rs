@@ -22,7 +22,7 @@ const PACKET_MULTICAST: u32 = 2;
 
 const ACCEPT: u32 = u32::MAX;
 
-/// Accepts untagged frames that are for this port's own address or for the group's (WIRE "On
+/// Accepts untagged frames that are for this port's own address or for the group's (WIRE.md "On
 /// the link" 2) and hold an IPv4 packet of the Xcast protocol.
 pub(super) fn xcast(code_points: &CodePoints) -> Vec<Instruction> {
     let [a, b, c, d, e, f] = ethernet::group_address(code_points.all_routers_v4);

@@ -1,4 +1,4 @@
-//! Packets into this node's own IP stack, as if they had arrived: local delivery (WIRE R3).
+//! Packets into this node's own IP stack, as if they had arrived: local delivery (WIRE.md R3).
 
 use std::io;
 use std::net::SocketAddrV4;

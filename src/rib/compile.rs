@@ -4,7 +4,7 @@
 //! the most important:
 //!
 //! 1. routes of any table whose next hops are all down: they answer only where nothing else does;
-//! 2. the live routes of the kernel tables, the last one consulted first (WIRE R5), in each the
+//! 2. the live routes of the kernel tables, the last one consulted first (WIRE.md R5), in each the
 //!    lowest metric that has a live next hop;
 //! 3. static routes;
 //! 4. host entries: resolved neighbors, broadcast addresses of attached links, own addresses.

@@ -6,7 +6,7 @@
 //! panics on any input bytes; emitting into a buffer shorter than the stated length does panic,
 //! as that is the caller's mistake.
 //!
-//! The formats that RFC 5058 leaves open are fixed in `ARCHITECTURE.md` under "Wire formats".
+//! The formats that RFC 5058 leaves open are fixed in `WIRE.md`.
 
 pub mod checksum;
 pub mod ethernet;
