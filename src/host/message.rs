@@ -31,6 +31,8 @@ pub struct Message<'a> {
     pub channel: u32,
     /// Receivers and later routers do not learn of destinations they do not serve.
     pub anonymous: bool,
+    /// The packet stays Xcast to its end: receivers must understand it.
+    pub keep_xcast: bool,
     /// The six bits of the DSCP.
     pub dscp: u8,
     /// The time to live, from 1.
@@ -47,6 +49,7 @@ impl Default for Message<'_> {
             source_port: 0,
             channel: 0,
             anonymous: false,
+            keep_xcast: false,
             dscp: 0,
             ttl: 64,
             payload: &[],
@@ -121,13 +124,13 @@ impl Message<'_> {
         let same_port = ports.windows(2).all(|pair| pair[0] == pair[1]);
         xcast4::Repr {
             anonymous: self.anonymous,
+            keep_xcast: self.keep_xcast,
             channel: self.channel,
             protocol: protocol::UDP,
             bitmap: xcast4::all(self.destinations.len().min(xcast4::DESTINATIONS_MAX)),
             destinations: self.destinations.iter().map(|d| d.address).collect(),
             ports: if same_port { Vec::new() } else { ports },
             ds_bytes: ds_bytes.filter(|_| with_ds_bytes).collect(),
-            ..xcast4::Repr::default()
         }
     }
 }

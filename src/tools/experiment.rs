@@ -19,6 +19,11 @@ pub(super) struct Experiment {
 }
 
 impl Experiment {
+    /// Whether the command line names a file.
+    pub(super) fn is_named(&self) -> bool {
+        self.experiment.is_some()
+    }
+
     /// The code points of the file that is named, or found.
     pub(super) fn code_points(&self) -> Result<CodePoints, Failure> {
         let named = self.experiment.clone().or_else(|| std::env::var_os(VARIABLE).map(Into::into));

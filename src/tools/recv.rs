@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
 
+use super::experiment::Experiment;
 use super::{Failure, output};
 use crate::io::datagram::{self, Datagram};
 
@@ -30,9 +31,15 @@ pub(super) struct Recv {
     /// Print one JSON object a datagram
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    experiment: Experiment,
 }
 
 pub(super) fn run(recv: &Recv) -> Result<(), Failure> {
+    // Plain UDP needs no code points; those that are named must be right all the same.
+    if recv.experiment.is_named() {
+        recv.experiment.code_points()?;
+    }
     let IpAddr::V4(address) = recv.bind else {
         return Err(Failure::usage("--bind: IPv6 is not built in this release"));
     };

@@ -49,6 +49,9 @@ pub(super) struct Send {
     /// Hide from receivers and later routers the destinations they do not serve
     #[arg(long)]
     anonymous: bool,
+    /// Never become unicast: receivers must take Xcast packets themselves
+    #[arg(long)]
+    keep_xcast: bool,
     /// DSCP of the packets, and of the destinations that name none
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..64))]
     dscp: u8,
@@ -75,6 +78,7 @@ pub(super) fn run(send: &Send) -> Result<(), Failure> {
         source_port,
         channel: send.channel,
         anonymous: send.anonymous,
+        keep_xcast: send.keep_xcast,
         dscp: send.dscp,
         ttl: send.ttl,
         payload: &payload,

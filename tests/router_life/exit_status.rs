@@ -95,13 +95,14 @@ fn what_cannot_be_done_ends_with_1_and_what_cannot_be_meant_with_2() {
             let mut lab = alone();
             let send = ["send", "--experiment", crate::lab::EXPERIMENT_FILE, "--to"];
             let many = vec!["10.0.0.1:9"; 128].join(",");
-            let cases: [(&[&str], i32, &str); 10] = [
+            let cases: [(&[&str], i32, &str); 11] = [
                 (&["show", "ports"], 1, "--socket"),
                 (&["show", "ports", "--socket", "/run/lab/none.sock"], 1, "/run/lab/none.sock"),
                 (&["show", "nonsense"], 2, "nonsense"),
                 (&["router", "run", "--config", "/run/lab/none.toml"], 2, "/run/lab/none.toml"),
                 (&["recv", "--port", "9", "--timeout", "1ms"], 1, "no datagram"),
                 (&["recv", "--port", "70000"], 2, "70000"),
+                (&["recv", "--port", "9", "--experiment", "/run/lab/none"], 2, "/run/lab/none"),
                 (&[&send[..], &[&many]].concat(), 2, "127"),
                 (&[&send[..], &["10.0.0.1:9"]].concat(), 1, "route"),
                 (&[&send[..], &["10.0.0.1"]].concat(), 2, "port"),
