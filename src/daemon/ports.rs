@@ -39,10 +39,6 @@ impl Held {
     }
 }
 
-fn identity(port: &Port) -> (u32, u64) {
-    (port.interface, port.instance)
-}
-
 impl Ports {
     /// Sets the kernel-side drop up under the router's name; without it (no nftables, no
     /// privilege) the router works all the same, and says so.
@@ -63,7 +59,7 @@ impl Ports {
     /// Joins and leaves, attaches and detaches, as the ports come and go.
     pub(super) fn follow(&mut self, fib: &Fib) {
         let ports: BTreeMap<(u32, u64), &Port> =
-            fib.ports().iter().flatten().map(|port| (identity(port), port)).collect();
+            fib.ports().iter().flatten().map(|port| (port.identity(), port)).collect();
         let gone = |interface: &(u32, u64), held: &mut Held| {
             ports.get(interface).is_none_or(|port| port.name != held.name)
         };
@@ -86,13 +82,13 @@ impl Ports {
     /// Tries again what a port could not get.
     pub(super) fn retry(&mut self, fib: &Fib) {
         let lacking = |port: &&Port| {
-            let held = self.held.get(&identity(port));
+            let held = self.held.get(&port.identity());
             held.is_some_and(|held| held.membership.is_none() || held.drop_error.is_some())
         };
         let lacking: Vec<&Port> = fib.ports().iter().flatten().filter(lacking).collect();
         for port in lacking {
             let held = self.hold(port);
-            self.held.insert(identity(port), held);
+            self.held.insert(port.identity(), held);
         }
     }
 
@@ -130,7 +126,7 @@ impl Ports {
         device: DeviceReport,
         counters: PortCounters,
     ) -> control::PortState {
-        let drop_error = match self.held.get(&identity(port)) {
+        let drop_error = match self.held.get(&port.identity()) {
             Some(held) => held.drop_error.clone(),
             None => Some("not attached yet".to_owned()),
         };

@@ -47,7 +47,7 @@ impl Sockets {
         self.states.resize_with(self.states.len().max(fib.ports().len()), || None);
         // First all that is to go, so that nothing leaves by another interface than its port's.
         for (id, state) in (0..).zip(&mut self.states) {
-            let interface = fib.port(id).map(identity);
+            let interface = fib.port(id).map(Port::identity);
             if state.as_ref().map(|state| state.interface) != interface {
                 engine.clear_port(id);
                 *state = None;
@@ -79,10 +79,6 @@ impl Sockets {
         };
         self.states.iter().enumerate().map(device).collect()
     }
-}
-
-fn identity(port: &Port) -> (u32, u64) {
-    (port.interface, port.instance)
 }
 
 /// Whether packets of the MTU no longer fit the ring that a port has.
@@ -118,7 +114,7 @@ fn open(
         }
     };
     let earlier_overruns = before.map_or(0, |state| state.earlier_overruns) + overruns;
-    State { interface: identity(port), error, earlier_overruns }
+    State { interface: port.identity(), error, earlier_overruns }
 }
 
 fn open_registered(

@@ -31,7 +31,6 @@ pub struct FibBuilder {
     adjacencies: BTreeMap<(PortId, IpAddr), (Option<Rewrite>, Capability)>,
     ports: Vec<Option<Port>>,
     groups: BTreeMap<Vec<Hop>, EntryId>,
-    group_hops: Vec<(EntryId, Vec<Hop>)>,
     neighbors: Vec<(EntryId, (PortId, IpAddr))>,
     limits: Limits,
 }
@@ -49,7 +48,6 @@ impl FibBuilder {
             adjacencies: BTreeMap::new(),
             ports,
             groups: BTreeMap::new(),
-            group_hops: Vec::new(),
             neighbors: Vec::new(),
             limits: Limits::default(),
         }
@@ -96,7 +94,6 @@ impl FibBuilder {
             Some(id) => *id,
             None => {
                 let id = self.push(Entry::NoRoute); // filled in by `finish`
-                self.group_hops.push((id, hops.clone()));
                 self.groups.insert(hops, id);
                 id
             }
@@ -145,7 +142,7 @@ impl FibBuilder {
         for (id, key) in &self.neighbors {
             self.entries[*id as usize] = Entry::Neighbor(id_of(key));
         }
-        for (id, hops) in &self.group_hops {
+        for (hops, id) in &self.groups {
             let first = self.members.len() as u32;
             for hop in hops {
                 let member = id_of(&(hop.port, hop.gateway));

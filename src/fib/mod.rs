@@ -84,6 +84,13 @@ pub struct Port {
     pub accept_group_frames: bool,
 }
 
+impl Port {
+    /// Which interface it is: index and instance, the same as long as the interface exists.
+    pub fn identity(&self) -> (u32, u64) {
+        (self.interface, self.instance)
+    }
+}
+
 /// What must hold for the source of a packet (WIRE.md R13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReversePath {

@@ -39,7 +39,7 @@ use mio::{Events, Interest, Poll, Token};
 pub use message::{Destination, Message, MessageError};
 
 use crate::engine::Engine;
-use crate::fib::{Fib, PortId};
+use crate::fib::{Fib, Port, PortId};
 use crate::forward::Counters;
 use crate::io::inject::LocalStack;
 use crate::io::packet::{self, PacketReceiver, PacketTransmitter};
@@ -193,7 +193,7 @@ impl XcastSocket {
         self.devices.resize(self.devices.len().max(self.fib.ports().len()), None);
         for id in 0..self.devices.len() {
             let port = self.fib.port(id as PortId);
-            let wanted = port.map(|port| (port.interface, port.instance));
+            let wanted = port.map(Port::identity);
             if self.devices[id] == wanted {
                 continue;
             }

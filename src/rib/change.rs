@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::fib::Prefix;
 
-/// A kernel interface index. Stable while the interface exists, never reused soon.
+/// A kernel interface index. Stable while the interface exists; another may have it afterwards.
 pub type InterfaceIndex = u32;
 
 /// A 48-bit Ethernet address.

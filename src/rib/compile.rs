@@ -119,8 +119,8 @@ impl Rib {
         &self,
         table: u32,
     ) -> impl Iterator<Item = (&RouteKey, &RouteAction)> {
-        let all = |length| Prefix::new(Ipv4Addr::UNSPECIFIED.into(), length);
-        let first = (table, all(0).expect("/0 is a length"), 0);
+        let everything = Prefix::new(Ipv4Addr::UNSPECIFIED.into(), 0).expect("0 is a length");
+        let first = (table, everything, 0);
         self.routes
             .range(first..)
             .take_while(move |(key, _)| key.0 == table)

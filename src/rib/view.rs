@@ -47,10 +47,8 @@ impl Rib {
         let mut views: Vec<RouteView> =
             self.settings.static_routes.iter().map(|route| self.static_view(route)).collect();
         for table in &self.settings.kernel_tables {
-            let routes = self.routes.iter().filter(|(key, _)| key.0 == *table);
-            for (key, actions) in routes {
-                views.extend(actions.iter().flat_map(|action| self.kernel_views(key, action)));
-            }
+            let routes = self.table_routes(*table);
+            views.extend(routes.flat_map(|(key, action)| self.kernel_views(key, action)));
         }
         views
     }
