@@ -57,9 +57,9 @@ impl Server {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
         let (sender, calls) = bounded(CONNECTIONS_MAX);
         let thread = std::thread::Builder::new().name("control".into());
-        // The thread ends with the process: nothing else can end an `accept`.
         let open = Arc::new(());
         let for_thread = Arc::clone(&open);
+        // The thread ends with the process: nothing else can end an `accept`.
         thread.spawn(move || accept(&listener, &sender, &notify, &for_thread))?;
         Ok(Server { path: path.to_owned(), calls, open })
     }

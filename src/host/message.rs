@@ -69,8 +69,10 @@ pub enum MessageError {
 }
 
 impl Message<'_> {
-    /// The source address that the kernel prefers towards the first destination it can reach.
-    pub(super) fn preferred_source(&self) -> Option<Ipv4Addr> {
+    /// The source address that the kernel prefers towards the first destination it can reach,
+    /// which is the one a message without a source gets. A few system calls: who sends many
+    /// messages asks once.
+    pub fn preferred_source(&self) -> Option<Ipv4Addr> {
         self.destinations.iter().find_map(|destination| {
             let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)).ok()?;
             // Chooses a route, sends nothing.

@@ -72,7 +72,7 @@ pub(super) fn run(send: &Send) -> Result<(), Failure> {
     let mut socket = XcastSocket::open(code_points, send.interface.as_deref()).map_err(failure)?;
     let (_held, source_port) = reserve_port(send.source_port)
         .map_err(|error| Failure::Work(format!("source port {}: {error}", send.source_port)))?;
-    let message = Message {
+    let mut message = Message {
         destinations: &destinations,
         source: None,
         source_port,
@@ -83,6 +83,7 @@ pub(super) fn run(send: &Send) -> Result<(), Failure> {
         ttl: send.ttl,
         payload: &payload,
     };
+    message.source = message.preferred_source();
     let start = Instant::now();
     for number in 0..send.count {
         wait_until(start, send.interval, number);
