@@ -88,7 +88,9 @@ fn rib_of(node: &Node, rng: &mut impl Rng) -> Rib {
     let mut settings = Settings::open(CodePoints {
         ip_protocol: PROTOCOL,
         all_routers_v4: GROUP,
-        all_routers_v6: Ipv6Addr::LOCALHOST,
+        all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
+        routing_type: 253,
+        ports_option: 0x5e,
     });
     settings.kernel_tables = node.tables.clone();
     settings.pins = node.incapable.iter().map(|address| (IpAddr::V4(*address), false)).collect();

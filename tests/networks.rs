@@ -123,7 +123,9 @@ impl Network {
         let mut settings = Settings::open(CodePoints {
             ip_protocol: PROTOCOL,
             all_routers_v4: GROUP,
-            all_routers_v6: Ipv6Addr::LOCALHOST,
+            all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
+            routing_type: 253,
+            ports_option: 0x5e,
         });
         // Shortest ways there and back may differ.
         if let xcast::rib::PortPolicy::All(ports) = &mut settings.ports {

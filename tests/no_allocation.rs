@@ -23,8 +23,13 @@ fn fib() -> xcast::fib::Fib {
             accept_group_frames: false,
         })
     };
-    let code_points =
-        CodePoints { ip_protocol: 253, all_routers_v4: GROUP, all_routers_v6: Ipv6Addr::LOCALHOST };
+    let code_points = CodePoints {
+        ip_protocol: 253,
+        all_routers_v4: GROUP,
+        all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
+        routing_type: 253,
+        ports_option: 0x5e,
+    };
     let mut fib = FibBuilder::new(code_points, (0..17).map(port).collect());
     let rewrite = ethernet::header([4; 6], [2; 6], ethernet::TYPE_IPV4);
     fib.begin_table(false);

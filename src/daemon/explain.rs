@@ -187,7 +187,9 @@ mod tests {
         let mut rib = Rib::new(Settings::open(CodePoints {
             ip_protocol: 253,
             all_routers_v4: Ipv4Addr::new(224, 0, 0, 254),
-            all_routers_v6: Ipv6Addr::LOCALHOST,
+            all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
+            routing_type: 253,
+            ports_option: 0x5e,
         }));
         rib.apply(Change::Link(Link {
             index: 1,

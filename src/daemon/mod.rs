@@ -358,5 +358,7 @@ pub fn code_points(experiment: &router_config::Experiment) -> CodePoints {
         ip_protocol: experiment.ip_protocol,
         all_routers_v4: experiment.all_routers_v4,
         all_routers_v6: experiment.all_routers_v6,
+        routing_type: experiment.routing_type,
+        ports_option: experiment.ports_option,
     }
 }

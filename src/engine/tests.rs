@@ -45,8 +45,13 @@ fn fib(generation: u64, gateway: bool, host: bool) -> Fib {
             accept_group_frames: false,
         })
     };
-    let code_points =
-        CodePoints { ip_protocol: 253, all_routers_v4: GROUP, all_routers_v6: Ipv6Addr::LOCALHOST };
+    let code_points = CodePoints {
+        ip_protocol: 253,
+        all_routers_v4: GROUP,
+        all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
+        routing_type: 253,
+        ports_option: 0x5e,
+    };
     let mut fib = FibBuilder::new(code_points, (0..3).map(port).collect());
     let rewrite = |id: u8| ethernet::header([4; 6], [2, 0, 0, 0, 0, id], ethernet::TYPE_IPV4);
     fib.adjacency(1, GATEWAY.into(), gateway.then(|| rewrite(1)), Capability::Capable);

@@ -56,7 +56,9 @@ impl Table {
         let code_points = CodePoints {
             ip_protocol: 253,
             all_routers_v4: GROUP,
-            all_routers_v6: Ipv6Addr::LOCALHOST,
+            all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
+            routing_type: 253,
+            ports_option: 0x5e,
         };
         let mut fib = FibBuilder::new(code_points, (0..4).map(|id| Some(port(id))).collect());
         let rewrite = |id: u8| ethernet::header([4, 0, 0, 0, 0, id], [2, 0, 0, 0, 0, id], 0x0800);

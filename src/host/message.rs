@@ -148,7 +148,9 @@ mod tests {
         let code_points = CodePoints {
             ip_protocol: 253,
             all_routers_v4: Ipv4Addr::new(224, 0, 0, 254),
-            all_routers_v6: Ipv6Addr::LOCALHOST,
+            all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
+            routing_type: 253,
+            ports_option: 0x5e,
         };
         let destinations: Vec<Destination> = destinations
             .iter()

@@ -14,6 +14,8 @@
 //!     ip_protocol: 253,
 //!     all_routers_v4: Ipv4Addr::new(224, 0, 0, 254),
 //!     all_routers_v6: "ff02::114".parse()?,
+//!     routing_type: 253,
+//!     ports_option: 0x5e,
 //! };
 //! let mut socket = XcastSocket::open(code_points, None)?;
 //! let to = |text: &str| {

@@ -25,6 +25,10 @@ pub struct CodePoints {
     pub all_routers_v4: Ipv4Addr,
     /// All_Xcast_Routers, IPv6.
     pub all_routers_v6: Ipv6Addr,
+    /// IPv6 Routing Type of the Xcast6 header.
+    pub routing_type: u8,
+    /// IPv6 Destination Option that lists a port for each destination.
+    pub ports_option: u8,
 }
 
 /// The two octets at `at`, in network order. The caller has checked that they are there.
