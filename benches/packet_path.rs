@@ -28,6 +28,8 @@ fn fib() -> Fib {
             name: format!("p{id}"),
             mtu: 1500,
             link_address: [2; 6],
+
+            addresses: Vec::new(),
             up: true,
             reverse_path: ReversePath::Strict,
             accept_group_frames: false,
@@ -107,7 +109,7 @@ fn lookup(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("lookup");
     group.throughput(Throughput::Elements(addresses.len() as u64));
     group.bench_function("batch", |bencher| {
-        bencher.iter(|| fib.lookup_batch(black_box(&addresses), &mut entries));
+        bencher.iter(|| fib.lookup_batch_v4(black_box(&addresses), &mut entries));
     });
 }
 

@@ -211,7 +211,7 @@ fn run(fib: &Fib, fields: &Fields) -> (Vec<Copy>, Counters) {
         let packet = [&head[LINK_HEADER_LEN..], tail].concat();
         let interface = |port| fib.port(port).unwrap().interface;
         let copy = match replica.target {
-            Target::Host => Copy { to: None, resolved: true, packet },
+            Target::Host { .. } => Copy { to: None, resolved: true, packet },
             Target::Port(port) => {
                 assert_eq!(head[6..12], link_address(interface(port)));
                 let [4, 0, a, b, c, d] = head[..6] else { panic!("{head:?}") };

@@ -7,7 +7,7 @@
 mod support;
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -47,13 +47,55 @@ fn role_sender() {
     }
 }
 
+const HERE: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+const PEER: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+
+/// Sends IPv6 packets of protocol 254 to `HERE`, each with its letter as payload: `x`, `y` and
+/// `z` are Xcast6.
+#[test]
+fn role_sender_v6() {
+    if std::env::var_os("XCAST_TEST_ROLE").is_none() {
+        return;
+    }
+    let raw = Protocol::from(libc::IPPROTO_RAW);
+    let socket = Socket::new(Domain::IPV6, Type::RAW, Some(raw)).unwrap();
+    let routing = |kind| [254, 1, kind, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    // One option of a kind that is to be passed over.
+    let options = |next: u8, more: usize| {
+        let length = 8 * (more + 1);
+        let mut header = vec![next, more as u8, 0x1e, length as u8 - 4];
+        header.resize(length, 0);
+        header
+    };
+    let (hop_by_hop, routing_next, destination_options) = (0, 43, 60);
+    for (letter, next, extensions) in [
+        ('x', routing_next, vec![routing(252).to_vec()]),
+        ('y', hop_by_hop, vec![options(43, 0), routing(252).to_vec()]),
+        ('z', hop_by_hop, vec![options(43, 5), routing(252).to_vec()]),
+        // Other routing types, no routing header, one in another place.
+        ('a', routing_next, vec![routing(253).to_vec()]),
+        ('b', hop_by_hop, vec![options(43, 0), routing(253).to_vec()]),
+        ('c', 254, vec![]),
+        ('d', hop_by_hop, vec![options(254, 0)]),
+        ('e', destination_options, vec![options(43, 0), routing(252).to_vec()]),
+        ('f', hop_by_hop, vec![options(60, 0), options(43, 0), routing(252).to_vec()]),
+        ('.', 254, vec![]),
+    ] {
+        let payload = [extensions.concat(), vec![letter as u8]].concat();
+        let length = (payload.len() as u16).to_be_bytes();
+        let header = [&[0x60, 0, 0, 0][..], &length, &[next, 64], &PEER.octets(), &HERE.octets()];
+        let packet = [header.concat(), payload].concat();
+        socket.send_to(&packet, &SocketAddrV6::new(HERE, 0, 0, 0).into()).unwrap();
+    }
+}
+
 /// Holds the drop `xcast-held` on an interface until it is killed or told to end.
 #[test]
 fn role_holder() {
     let Ok(interface) = std::env::var("XCAST_TEST_ROLE") else {
         return;
     };
-    let mut held = IngressDrop::open("held", 253).unwrap();
+    let mut held = IngressDrop::open("held", 253, 252).unwrap();
     held.attach(&interface).unwrap();
     println!("\nholding");
     io::stdin().read_to_end(&mut Vec::new()).unwrap();
@@ -79,12 +121,44 @@ fn deliver() -> usize {
     count
 }
 
+/// Sends the packets of [`role_sender_v6`] and says which the stack got.
+fn deliver_v6() -> String {
+    let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(254))).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut sender = role("ip netns exec peer", "role_sender_v6", "");
+    assert!(sender.wait().unwrap().success());
+    let mut got = String::new();
+    while !got.ends_with('.') {
+        let mut payload = [0];
+        (&socket).read_exact(&mut payload).unwrap();
+        got.push(char::from(payload[0]));
+    }
+    got
+}
+
+#[test]
+fn the_kernel_drops_xcast6_and_no_other_routing_header() {
+    in_namespaces("the_kernel_drops_xcast6_and_no_other_routing_header", || {
+        wire();
+        assert_eq!(deliver_v6(), "xyzabcdef.");
+        let mut drop = IngressDrop::open("r1", 253, 252).unwrap();
+        drop.attach("va").unwrap();
+        assert_eq!(deliver_v6(), "abcdef.");
+        let dropped = drop.dropped("va").unwrap();
+        let octets = 3 * (40 + 16 + 1) + 8 + 48;
+        assert_eq!((dropped.packets, dropped.octets), (3, octets));
+        assert_eq!(deliver(), 0);
+        drop.detach("va").unwrap();
+        assert_eq!(deliver_v6(), "xyzabcdef.");
+    });
+}
+
 #[test]
 fn the_kernel_drops_what_the_router_takes() {
     in_namespaces("the_kernel_drops_what_the_router_takes", || {
         wire();
         assert_eq!(deliver(), 3);
-        let mut drop = IngressDrop::open("r1", 253).unwrap();
+        let mut drop = IngressDrop::open("r1", 253, 252).unwrap();
         assert_eq!(deliver(), 3);
         drop.attach("va").unwrap();
         assert_eq!(drop.dropped("va").unwrap().packets, 0);
@@ -103,7 +177,7 @@ fn the_kernel_drops_what_the_router_takes() {
         assert_eq!(deliver(), 0);
         std::mem::drop(drop);
         assert_eq!(deliver(), 3);
-        let mut again = IngressDrop::open("r1", 254).unwrap();
+        let mut again = IngressDrop::open("r1", 254, 252).unwrap();
         again.attach("lo").unwrap();
     });
 }
@@ -112,7 +186,7 @@ fn the_kernel_drops_what_the_router_takes() {
 fn the_drop_comes_back_with_its_interface() {
     in_namespaces("the_drop_comes_back_with_its_interface", || {
         wire();
-        let mut drop = IngressDrop::open("r1", 253).unwrap();
+        let mut drop = IngressDrop::open("r1", 253, 252).unwrap();
         drop.attach("va").unwrap();
         run("ip link del va");
         drop.detach("va").unwrap();
@@ -134,12 +208,12 @@ fn the_drop_ends_with_its_process() {
         let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap() == "holding"));
         assert_eq!(deliver(), 0);
-        let error = IngressDrop::open("held", 253).unwrap_err();
+        let error = IngressDrop::open("held", 253, 252).unwrap_err();
         assert!(matches!(&error, KernelError::Owned { table } if table == "xcast-held"), "{error}");
         holder.kill().unwrap();
         holder.wait().unwrap();
         assert_eq!(deliver(), 3);
-        IngressDrop::open("held", 253).unwrap();
+        IngressDrop::open("held", 253, 252).unwrap();
     });
 }
 
@@ -166,7 +240,7 @@ fn role_unprivileged() {
     if std::env::var_os("XCAST_TEST_ROLE").is_none() {
         return;
     }
-    let error = IngressDrop::open("r1", 253).unwrap_err();
+    let error = IngressDrop::open("r1", 253, 252).unwrap_err();
     assert_eq!(error.missing_capability(), Some("CAP_NET_ADMIN"), "{error}");
     let mut mirror = Mirror::open().unwrap();
     mirror.synchronize(&mut Vec::new()).unwrap();
@@ -194,7 +268,7 @@ fn the_table_of_a_crashed_router_is_replaced() {
         };
         assert_eq!(make(), 0);
         assert_eq!(make(), -libc::EEXIST);
-        drop(IngressDrop::open("r1", 253).unwrap());
+        drop(IngressDrop::open("r1", 253, 252).unwrap());
         assert_eq!(make(), 0);
     });
 }

@@ -239,7 +239,7 @@ impl Network {
     /// What the kernel does with a unicast packet: the next node, or none if it is there.
     fn forward_unicast(&self, node: Node, destination: Ipv4Addr) -> Option<Node> {
         let fib = &self.fibs[node];
-        let adjacency = match fib.entry(fib.lookup(destination)) {
+        let adjacency = match fib.entry(fib.lookup(destination.into())) {
             Entry::Local => return None,
             Entry::Neighbor(adjacency) => fib.adjacency(*adjacency),
             Entry::Gateways(group) => fib.adjacency(fib.choose(*group, 0)),

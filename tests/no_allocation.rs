@@ -18,6 +18,8 @@ fn fib() -> xcast::fib::Fib {
             name: format!("p{id}"),
             mtu: 9000,
             link_address: [2; 6],
+
+            addresses: Vec::new(),
             up: true,
             reverse_path: ReversePath::Strict,
             accept_group_frames: false,

@@ -1,6 +1,6 @@
 //! What `explain` asks, and what it answers.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Question {
-    /// Its destinations, 1 to 127.
-    pub destinations: Vec<Ipv4Addr>,
-    /// Its source; this node itself if `None`.
-    pub source: Option<Ipv4Addr>,
+    /// Its destinations, of either IP version.
+    pub destinations: Vec<IpAddr>,
+    /// Its source, for destinations of its IP version; this node itself if `None`.
+    pub source: Option<IpAddr>,
     /// Octets of its UDP payload.
     pub size: u16,
 }

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::fib::Capability;
 use crate::forward::{Counters, DropReason};
 use crate::rib;
 
@@ -157,9 +156,10 @@ pub fn neighbors(views: Vec<rib::NeighborView>) -> Neighbors {
         interface: view.interface,
         link_address: view.link_address.map(link_address),
         resolution: resolution(view.state).to_owned(),
-        xcast: match view.capability {
-            Capability::Capable => "capable".to_owned(),
-            Capability::Incapable => "incapable".to_owned(),
+        xcast: match view.capable {
+            Some(true) => "capable".to_owned(),
+            Some(false) => "incapable".to_owned(),
+            None => "unknown".to_owned(),
         },
         pinned: view.pinned,
     };

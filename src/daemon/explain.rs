@@ -1,18 +1,20 @@
 //! `explain`: what the router would do with a packet, destination by destination. The answer
-//! comes from the packet path itself, run on a packet made for the question: once for each
-//! destination alone, which tells its fate, and once for all, which tells the copies.
+//! comes from the packet path itself, run on a packet made for the question; a trace request is
+//! answered the same way.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use crate::control::{self, Explanation, Fate, PlannedReplica, Question};
+use crate::engine::TraceRequest;
 use crate::fib::{Entry, Fib, PortId};
 use crate::forward::{
     DropReason, Form, LINK_HEADER_LEN, Output, Packet, Replica, Target, Time, process,
 };
 use crate::host::{Destination, Message};
 use crate::rib::Rib;
-use crate::wire::ipv4;
-use crate::wire::xcast4::{self, live_indices};
+use crate::wire::trace::{Branch, Outcome, Report};
+use crate::wire::xcast4::{bit, live_indices};
+use crate::wire::{self, ipv4, ipv6, xcast6};
 
 /// A packet that was processed for the question: its buffer and what came out.
 struct Run {
@@ -20,97 +22,108 @@ struct Run {
     out: Output,
 }
 
-/// Answers a question about the present tables.
+/// Answers a question about the present tables. Destinations of the two IP versions would travel
+/// in two packets.
 ///
 /// # Errors
 /// The question cannot be asked: no destination, too many, too large.
 pub(super) fn explain(fib: &Fib, rib: &Rib, question: &Question) -> Result<Explanation, String> {
-    let source = question
-        .source
-        .or_else(|| own_address(rib))
-        .ok_or("this node has no IPv4 address to send from: name one by --source")?;
-    let port = question.source.and_then(|source| ingress(fib, source));
-    let whole = run(fib, question, &question.destinations, source, port)?;
-    let mut replicas: Vec<PlannedReplica> = Vec::new();
-    for replica in whole.out.replicas() {
-        replicas.push(planned(fib, &whole, replica, replicas.len()));
+    if question.destinations.is_empty() {
+        return Err("name a destination".to_owned());
     }
-    let mut destinations = Vec::new();
-    for (index, address) in question.destinations.iter().enumerate() {
-        let alone = run(fib, question, &[*address], source, port)?;
-        let mut fate = fate(fib, rib, &alone, *address);
-        let text = address.to_string();
-        // A repeated address has as many places in copies as it is listed, one after the other.
-        let before = question.destinations[..index].iter().filter(|other| *other == address);
-        let mut places = replicas.iter().flat_map(|replica| {
-            let times = replica.destinations.iter().filter(|served| **served == text).count();
-            std::iter::repeat_n(replica.id, times)
-        });
-        fate.replica = places.nth(before.count());
-        if fate.replica.is_none() && fate.outcome != "drop" {
-            // Alone it would be served: it is the whole packet that does not fit, say.
-            fate.outcome = "drop".to_owned();
-            fate.reason = first_reason(&whole);
+    let mut fates: Vec<Option<Fate>> = vec![None; question.destinations.len()];
+    let mut replicas = Vec::new();
+    for is_v6 in [false, true] {
+        let each = question.destinations.iter().enumerate();
+        let (places, addresses): (Vec<usize>, Vec<IpAddr>) =
+            each.filter(|(_, address)| address.is_ipv6() == is_v6).unzip();
+        if addresses.is_empty() {
+            continue;
         }
-        destinations.push(fate);
+        let run = ask(fib, rib, question, &addresses, is_v6)?;
+        let first = replicas.len();
+        for (id, replica) in (first..).zip(run.out.replicas()) {
+            replicas.push(planned(fib, replica, &addresses, id));
+        }
+        for (index, (place, address)) in places.into_iter().zip(&addresses).enumerate() {
+            fates[place] = Some(fate(fib, rib, &run, index, *address, first));
+        }
     }
-    Ok(Explanation { destinations, replicas })
+    Ok(Explanation { destinations: fates.into_iter().flatten().collect(), replicas })
+}
+
+/// Runs the question's packet to the destinations of one IP version.
+fn ask(
+    fib: &Fib,
+    rib: &Rib,
+    question: &Question,
+    destinations: &[IpAddr],
+    is_v6: bool,
+) -> Result<Run, String> {
+    let named = question.source.filter(|source| source.is_ipv6() == is_v6);
+    let version = if is_v6 { "IPv6" } else { "IPv4" };
+    let source = named.or_else(|| own_address(rib, is_v6)).ok_or_else(|| {
+        format!("this node has no {version} address to send from: name one by --source")
+    })?;
+    let port = named.and_then(|source| ingress(fib, source));
+    let payload = vec![0; usize::from(question.size)];
+    let to: Vec<Destination> =
+        destinations.iter().map(|a| Destination { address: *a, port: 9, dscp: None }).collect();
+    let message = Message { destinations: &to, payload: &payload, ..Message::default() };
+    let packet = message.packet(fib.code_points(), source);
+    Ok(run(fib, packet.map_err(|error| error.to_string())?, port))
+}
+
+fn run(fib: &Fib, mut buffer: Vec<u8>, port: Option<PortId>) -> Run {
+    let mut out = Output::new(fib);
+    let start = LINK_HEADER_LEN;
+    let packet = Packet { buffer: &mut buffer, start, port, to_group: false, index: 0 };
+    process(fib, packet, Time(0), &mut out);
+    Run { buffer, out }
 }
 
 /// A packet of this node's own starts here; one of another source came in where the way back to
 /// it leaves.
-fn ingress(fib: &Fib, source: Ipv4Addr) -> Option<PortId> {
-    match fib.entry(fib.lookup(source)) {
-        Entry::OnLink(port) => Some(*port),
-        Entry::Neighbor(id) => Some(fib.adjacency(*id).port),
-        Entry::Gateways(group) => Some(fib.adjacency(*fib.members(*group).first()?).port),
+fn ingress(fib: &Fib, source: IpAddr) -> Option<PortId> {
+    match fib.entry_for(source, None) {
+        Entry::OnLink(port) => Some(port),
+        Entry::Neighbor(id) => Some(fib.adjacency(id).port),
+        Entry::Gateways(group) => Some(fib.adjacency(*fib.members(group).first()?).port),
         Entry::Local => None,
         // It would be refused wherever it came in.
         _ => fib.ports().iter().position(Option::is_some).map(|id| id as PortId),
     }
 }
 
-fn own_address(rib: &Rib) -> Option<Ipv4Addr> {
-    let addresses = rib.addresses().filter_map(|address| match address {
-        IpAddr::V4(v4) if !v4.is_loopback() => Some(v4),
-        _ => None,
+fn own_address(rib: &Rib, is_v6: bool) -> Option<IpAddr> {
+    let of_version = rib.addresses().filter(|address| address.is_ipv6() == is_v6);
+    let usable = of_version.filter(|a| !a.is_loopback() && !crate::fib::is_link_local(*a));
+    usable.min()
+}
+
+/// What becomes of destination `index`; `first` is the number of the run's first copy.
+fn fate(fib: &Fib, rib: &Rib, run: &Run, index: usize, address: IpAddr, first: usize) -> Fate {
+    let serves = |replica: &Replica| replica.live & bit(index) != 0;
+    let copy = run.out.replicas().iter().position(serves);
+    let replica = copy.map(|at| run.out.replicas()[at]);
+    let reason = dropped(run, index);
+    let hop = replica.and_then(|replica| next_hop(fib, &replica)).or_else(|| {
+        // Where it would have gone.
+        match fib.entry_for(address, None) {
+            Entry::OnLink(port) => Some((port, address)),
+            Entry::Neighbor(id) => Some((fib.adjacency(id).port, address)),
+            Entry::Gateways(group) => {
+                let adjacency = fib.adjacency(*fib.members(group).first()?);
+                Some((adjacency.port, adjacency.address))
+            }
+            _ => None,
+        }
     });
-    addresses.min()
-}
-
-fn run(
-    fib: &Fib,
-    question: &Question,
-    destinations: &[Ipv4Addr],
-    source: Ipv4Addr,
-    port: Option<PortId>,
-) -> Result<Run, String> {
-    let payload = vec![0; usize::from(question.size)];
-    let to: Vec<Destination> =
-        destinations.iter().map(|a| Destination { address: *a, port: 9, dscp: None }).collect();
-    let message = Message { destinations: &to, payload: &payload, ..Message::default() };
-    let packet = message.packet(fib.code_points(), source);
-    let mut buffer = packet.map_err(|error| error.to_string())?;
-    let mut out = Output::new(fib);
-    let start = LINK_HEADER_LEN;
-    process(
-        fib,
-        Packet { buffer: &mut buffer, start, port, to_group: false, index: 0 },
-        Time(0),
-        &mut out,
-    );
-    Ok(Run { buffer, out })
-}
-
-/// What becomes of a destination that is alone in its packet.
-fn fate(fib: &Fib, rib: &Rib, alone: &Run, address: Ipv4Addr) -> Fate {
-    let replica = alone.out.replicas().first();
-    let hop = replica.and_then(|replica| next_hop(fib, replica));
     let port = hop.and_then(|(port, _)| fib.port(port));
-    let outcome = match replica.map(|replica| replica.target) {
-        None => "drop",
-        Some(Target::Host) => "deliver",
-        Some(_) => "forward",
+    let outcome = match (reason, replica.map(|replica| replica.target)) {
+        (None, Some(Target::Host { .. }) | None) => "deliver",
+        (None, Some(_)) => "forward",
+        (Some(_), _) => "drop",
     };
     let state = port.zip(hop).map(|(port, (_, hop))| {
         let known = rib.neighbor_state(port.interface, hop);
@@ -119,19 +132,24 @@ fn fate(fib: &Fib, rib: &Rib, alone: &Run, address: Ipv4Addr) -> Fate {
     Fate {
         address: address.to_string(),
         outcome: outcome.to_owned(),
-        reason: first_reason(alone),
-        prefix: rib.matched_prefix(address.into()).map(|prefix| prefix.to_string()),
-        via: hop.filter(|(_, hop)| *hop != IpAddr::V4(address)).map(|(_, hop)| hop.to_string()),
+        reason: reason.map(|reason| reason.name().to_owned()),
+        prefix: rib.matched_prefix(address).map(|prefix| prefix.to_string()),
+        via: hop.filter(|(_, hop)| *hop != address).map(|(_, hop)| hop.to_string()),
         interface: port.map(|port| port.name.clone()),
         neighbor_state: state,
-        replica: None,
+        replica: copy.map(|at| first + at),
     }
 }
 
-fn first_reason(run: &Run) -> Option<String> {
+/// Why destination `index` is dropped, if it is; a packet that is malformed drops all.
+fn dropped(run: &Run, index: usize) -> Option<DropReason> {
+    let mut own = run.out.dropped().filter(|(_, live)| live & bit(index) != 0);
     let drops = run.out.counters.drops;
-    let mut counted = DropReason::ALL.into_iter().filter(|reason| drops[*reason as usize] > 0);
-    counted.next().map(|reason| reason.name().to_owned())
+    let malformed = || {
+        let packet_reasons = DropReason::ALL.into_iter().filter(|r| r.counts_packets());
+        packet_reasons.into_iter().find(|reason| drops[*reason as usize] > 0)
+    };
+    own.next().map(|(reason, _)| reason).or_else(malformed)
 }
 
 /// The port that a copy leaves by, and the neighbor it goes to.
@@ -143,35 +161,69 @@ fn next_hop(fib: &Fib, replica: &Replica) -> Option<(PortId, IpAddr)> {
     }
 }
 
-fn planned(fib: &Fib, run: &Run, replica: &Replica, id: usize) -> PlannedReplica {
-    let (head, tail) = run.out.pieces(replica, &run.buffer);
-    let packet = [&head[LINK_HEADER_LEN..], tail].concat();
+fn planned(fib: &Fib, replica: &Replica, addresses: &[IpAddr], id: usize) -> PlannedReplica {
     let hop = next_hop(fib, replica);
-    let is_xcast = replica.form == Form::Xcast;
+    let served = live_indices(replica.live).filter_map(|index| addresses.get(index));
     PlannedReplica {
         id,
         to: hop.map_or_else(|| "this node".to_owned(), |(_, hop)| hop.to_string()),
         interface: hop.and_then(|(port, _)| Some(fib.port(port)?.name.clone())),
-        form: if is_xcast { "xcast" } else { "unicast" }.to_owned(),
-        destinations: served(&packet, is_xcast),
-        bytes: packet.len(),
+        form: if replica.form == Form::Xcast { "xcast" } else { "unicast" }.to_owned(),
+        destinations: served.map(IpAddr::to_string).collect(),
+        bytes: replica.ip_len(),
     }
 }
 
-/// The destinations that a copy serves, out of the copy itself.
-fn served(packet: &[u8], is_xcast: bool) -> Vec<String> {
-    let Ok(ip) = ipv4::Packet::parse(packet) else { return Vec::new() };
-    match xcast4::Header::parse(ip.payload()) {
-        Ok(header) if is_xcast => {
-            live_indices(header.bitmap()).map(|i| header.destination(i).to_string()).collect()
+/// What the router `name` does with the packet of a trace request, as if its TTL did not end here;
+/// and the port that the report goes to at its source. `None`: the packet is not what it was.
+pub(super) fn trace(fib: &Fib, name: &str, request: &TraceRequest) -> Option<(Report, u16)> {
+    const TTL: u8 = 64;
+    let port = fib.port(request.port)?;
+    let mut buffer = vec![0; LINK_HEADER_LEN];
+    buffer.extend(&request.packet);
+    let ip = buffer.get_mut(LINK_HEADER_LEN..)?;
+    let datagram_at = match ip.first()? >> 4 {
+        4 => {
+            let header = ipv4::Packet::parse(ip).ok()?;
+            let list = wire::xcast4::Header::parse(header.payload()).ok()?;
+            let at = header.header_len() + list.header_len();
+            ipv4::set_ttl(ip, TTL);
+            at
         }
-        _ => vec![ip.destination().to_string()],
-    }
+        _ => {
+            let transport = xcast6::transport(ip)?;
+            ipv6::set_hop_limit(ip, TTL);
+            transport
+        }
+    };
+    let datagram = ip.get(datagram_at..)?;
+    let source_port = u16::from_be_bytes([*datagram.first()?, *datagram.get(1)?]);
+    let nonce = wire::trace::nonce(datagram.get(wire::udp::HEADER_LEN..)?)?;
+    let run = run(fib, buffer, Some(request.port));
+    let copies = run.out.replicas().iter().map(|replica| Branch {
+        destinations: replica.live,
+        outcome: match next_hop(fib, replica) {
+            Some((port, to)) => Outcome::Copy {
+                xcast: replica.form == Form::Xcast,
+                to,
+                interface: fib.port(port).map(|port| port.name.clone()).unwrap_or_default(),
+            },
+            None => Outcome::Delivered,
+        },
+    });
+    let drops = run.out.dropped().map(|(reason, live)| Branch {
+        destinations: live,
+        outcome: Outcome::Dropped(reason.name().to_owned()),
+    });
+    let address = port.address_towards(request.source)?;
+    let report =
+        Report { nonce, router: name.to_owned(), address, branches: copies.chain(drops).collect() };
+    Some((report, source_port))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv6Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use super::*;
     use crate::rib::{
@@ -279,7 +331,8 @@ mod tests {
         let mut rib = rib();
         let fib = rib.compile();
         let ask = |count| {
-            let question = Question { destinations: vec![OWN; count], source: None, size: 0 };
+            let question =
+                Question { destinations: vec![OWN.into(); count], source: None, size: 0 };
             explain(&fib, &rib, &question)
         };
         assert!(ask(0).is_err() && ask(128).is_err() && ask(127).is_ok());

@@ -18,6 +18,8 @@ mod sockets;
 mod worker;
 
 use std::collections::BTreeSet;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
@@ -94,6 +96,8 @@ pub type Reread = Box<dyn Fn() -> Result<Config, String>>;
 pub struct Daemon {
     config: Config,
     reread: Reread,
+    /// See [`Fib::secret`].
+    secret: u64,
     poll: Poll,
     signals: Signals,
     mirror: Mirror,
@@ -133,7 +137,8 @@ impl Daemon {
             registry.register(&mut SourceFd(&mirror.as_raw_fd()), KERNEL, Interest::READABLE);
         registered.map_err(system("cannot wait for the kernel's changes"))?;
 
-        let settings = rib_settings(&config);
+        let secret = RandomState::new().hash_one(0);
+        let settings = rib_settings(&config, secret);
         let code_points = settings.code_points;
         let mut rib = Rib::new(settings);
         let mut changes = Vec::new();
@@ -153,6 +158,7 @@ impl Daemon {
         Ok(Daemon {
             config,
             reread,
+            secret,
             poll,
             signals,
             mirror,
@@ -340,7 +346,7 @@ impl Daemon {
                         restart it"
                 .to_owned());
         }
-        self.rib.set_settings(rib_settings(&config));
+        self.rib.set_settings(rib_settings(&config, self.secret));
         self.config = config;
         self.publish();
         tracing::info!("the configuration was reloaded");

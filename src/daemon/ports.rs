@@ -46,7 +46,8 @@ impl Ports {
     /// # Errors
     /// Another router of this name runs here: both would forward every packet.
     pub(super) fn open(router: &str, code_points: CodePoints) -> Result<Ports, KernelError> {
-        let drop = match IngressDrop::open(router, code_points.ip_protocol) {
+        let CodePoints { ip_protocol, routing_type, .. } = code_points;
+        let drop = match IngressDrop::open(router, ip_protocol, routing_type) {
             Err(error @ KernelError::Owned { .. }) => return Err(error),
             other => other.map_err(|error| {
                 tracing::warn!(%error, "no kernel-side drop: the kernel's stack sees Xcast too");

@@ -4,10 +4,10 @@ use router_config::{Config, IpNetwork, Port, ReversePath, RouteTarget, XcastNeig
 
 use super::code_points;
 use crate::fib::{self, Limits, Prefix};
-use crate::rib::{PortPolicy, PortSettings, Settings, StaticRoute, StaticTarget};
+use crate::rib::{NeighborPolicy, PortPolicy, PortSettings, Settings, StaticRoute, StaticTarget};
 
-/// The rib's settings.
-pub fn rib_settings(config: &Config) -> Settings {
+/// The rib's settings; `secret` is a random number.
+pub fn rib_settings(config: &Config, secret: u64) -> Settings {
     let ports = match config.port.as_slice() {
         [] => PortPolicy::All(port_settings(&config.ports.port(""))),
         listed => PortPolicy::Listed(
@@ -34,7 +34,10 @@ pub fn rib_settings(config: &Config) -> Settings {
             destinations: config.limits.destinations.iter().copied().map(prefix).collect(),
             allow_icmp_echo: config.limits.allow_icmp_echo,
             destinations_per_second: config.limits.destinations_per_second,
+            icmp_errors_per_second: config.limits.icmp_errors_per_second,
         },
+        compact: config.router.compact,
+        secret,
     }
 }
 
@@ -45,8 +48,11 @@ fn port_settings(port: &Port) -> PortSettings {
             ReversePath::Loose => fib::ReversePath::Loose,
             ReversePath::Off => fib::ReversePath::Off,
         },
-        // Until neighbors are probed, `probe` acts as `all`.
-        neighbors_capable: port.xcast_neighbors != XcastNeighbors::None,
+        neighbors: match port.xcast_neighbors {
+            XcastNeighbors::Probe => NeighborPolicy::All, // until neighbors are probed
+            XcastNeighbors::All => NeighborPolicy::All,
+            XcastNeighbors::None => NeighborPolicy::None,
+        },
         accept_group_frames: port.accept_group_frames,
     }
 }

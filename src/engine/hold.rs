@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::fib::{Fib, PortId, Rewrite};
-use crate::forward::{Counters, DropReason, LINK_HEADER_LEN, Replica, Target};
+use crate::forward::{DropReason, LINK_HEADER_LEN, Replica, Target};
 use crate::io::Transmit;
 
 /// Replicas that may wait for one neighbor.
@@ -40,11 +40,13 @@ struct Waiting {
     frames: Vec<Held>,
 }
 
-struct Held {
-    replica: Replica,
+pub(super) struct Held {
+    pub(super) replica: Replica,
+    /// Of one of this node's own packets.
+    pub(super) own: bool,
     since: Instant,
-    /// Complete but for the link-layer header.
-    frame: Vec<u8>,
+    /// Complete but for the link-layer addresses.
+    pub(super) frame: Vec<u8>,
 }
 
 impl Hold {
@@ -56,6 +58,7 @@ impl Hold {
     pub(super) fn put(
         &mut self,
         replica: &Replica,
+        own: bool,
         head: &[u8],
         tail: &[u8],
         now: Instant,
@@ -72,7 +75,7 @@ impl Hold {
             return Err(Full);
         }
         self.octets += octets;
-        let held = Held { replica: *replica, since: now, frame: [head, tail].concat() };
+        let held = Held { replica: *replica, own, since: now, frame: [head, tail].concat() };
         match place {
             Some(at) => self.neighbors[at].frames.push(held),
             None => {
@@ -82,34 +85,32 @@ impl Hold {
         Ok(place.is_none())
     }
 
-    /// Sends what can be sent, gives up what waited too long.
+    /// Sends what can be sent, gives up what waited too long; each is told to `settle` when its
+    /// waiting is over.
     pub(super) fn tend<T: Transmit>(
         &mut self,
         fib: &Fib,
         transmitters: &mut [Option<T>],
-        counters: &mut Counters,
         now: Instant,
+        mut settle: impl FnMut(&Held, Result<(), DropReason>),
     ) {
         self.neighbors.retain_mut(|waiting| {
             let adjacency = fib.find_adjacency(waiting.port, waiting.address);
             if let Some(rewrite) = adjacency.and_then(|adjacency| adjacency.rewrite) {
                 let device = transmitters.get_mut(usize::from(waiting.port));
-                waiting.send(rewrite, device.and_then(Option::as_mut), counters);
+                waiting.send(rewrite, device.and_then(Option::as_mut), &mut settle);
                 return false;
             }
-            waiting.give_up(now, counters);
+            waiting.give_up(now, &mut settle);
             !waiting.frames.is_empty()
         });
         self.count_octets();
     }
 
     /// Drops what waits on a port, which is no more.
-    pub(super) fn abandon(&mut self, port: PortId, counters: &mut Counters) {
+    pub(super) fn abandon(&mut self, port: PortId, mut settle: impl FnMut(&Held)) {
         for waiting in self.neighbors.extract_if(.., |waiting| waiting.port == port) {
-            for held in &waiting.frames {
-                counters.released(&held.replica);
-                counters.failed(&held.replica, DropReason::PortDown);
-            }
+            waiting.frames.iter().for_each(&mut settle);
         }
         self.count_octets();
     }
@@ -134,15 +135,16 @@ impl Waiting {
         &mut self,
         rewrite: Rewrite,
         device: Option<&mut T>,
-        counters: &mut Counters,
+        settle: &mut impl FnMut(&Held, Result<(), DropReason>),
     ) {
+        const TYPE: usize = LINK_HEADER_LEN - 2;
         for held in &mut self.frames {
-            held.frame[..LINK_HEADER_LEN].copy_from_slice(&rewrite);
+            // The EtherType stays the packet's.
+            held.frame[..TYPE].copy_from_slice(&rewrite[..TYPE]);
         }
         let frames = &self.frames;
         let mut done = |index: usize, taken: bool| {
-            counters.released(&frames[index].replica);
-            super::count(counters, &frames[index].replica, taken);
+            settle(&frames[index], if taken { Ok(()) } else { Err(DropReason::TransmitFailed) });
         };
         match device {
             Some(device) => {
@@ -152,12 +154,11 @@ impl Waiting {
         }
     }
 
-    fn give_up(&mut self, now: Instant, counters: &mut Counters) {
+    fn give_up(&mut self, now: Instant, settle: &mut impl FnMut(&Held, Result<(), DropReason>)) {
         self.frames.retain(|held| {
             let patient = now.duration_since(held.since) < PATIENCE;
             if !patient {
-                counters.released(&held.replica);
-                counters.failed(&held.replica, DropReason::NeighborUnresolved);
+                settle(held, Err(DropReason::NeighborUnresolved));
             }
             patient
         });

@@ -9,17 +9,20 @@
 //! space.
 
 mod hold;
+mod notify;
 
 use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::fib::{Fib, PortId};
 use crate::forward::{
-    Counters, DropReason, LINK_HEADER_LEN, Output, Packet, PortCounters, Replica, Target, Time,
-    process,
+    Counters, DropReason, Heard, LINK_HEADER_LEN, Output, Packet, PortCounters, Replica, Sample,
+    Target, Time, process,
 };
 use crate::io::{Deliver, Receive, Transmit};
 use hold::Hold;
+use notify::Notifier;
+pub use notify::TraceRequest;
 
 /// Frames taken from a port at once.
 const BATCH: usize = 32;
@@ -39,7 +42,21 @@ pub struct Engine<R, T, D> {
     hold: Hold,
     /// Neighbors to be resolved.
     wanted: Vec<(PortId, IpAddr)>,
+    notifier: Notifier,
+    /// What became of this node's own packets, where that is asked for.
+    failures: Option<Vec<Failure>>,
     start: Instant,
+}
+
+/// Destinations of one of this node's own packets that a copy did not reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The packet's index, as given to [`Engine::originate`].
+    pub packet: u16,
+    /// Why.
+    pub reason: DropReason,
+    /// The destinations, as a bitmap of its list.
+    pub live: u128,
 }
 
 impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
@@ -54,6 +71,8 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
             refused: Vec::new(),
             hold: Hold::default(),
             wanted: Vec::new(),
+            notifier: Notifier::default(),
+            failures: None,
             start: Instant::now(),
         };
         engine.prepare(fib);
@@ -73,7 +92,13 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
     /// takes its place: the device, the counters, and what waited, which is dropped as
     /// `port-down`.
     pub fn clear_port(&mut self, port: PortId) {
-        self.hold.abandon(port, &mut self.out.counters);
+        let Engine { hold, out, failures, .. } = self;
+        hold.abandon(port, |held| {
+            let reason = DropReason::PortDown;
+            note_failure(&mut failures.as_mut().filter(|_| held.own), &held.replica, reason);
+            out.counters.released(&held.replica);
+            out.counters.failed(&held.replica, reason);
+        });
         self.out.counters.ports[usize::from(port)] = PortCounters::default();
         self.set_device(port, None, None);
     }
@@ -133,51 +158,129 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
             done += 1;
         }
         if done > 0 {
-            self.dispatch(now, |packet| receiver.bytes(usize::from(packet)));
+            self.dispatch(fib, false, now, |packet| receiver.bytes(usize::from(packet)));
             receiver.release(done);
         }
         self.receivers[port] = Some(receiver);
         done
     }
 
-    /// Sends a packet of this node's own, which lies in `buffer` from octet
-    /// [`LINK_HEADER_LEN`] on.
-    pub fn originate(&mut self, fib: &Fib, buffer: &mut [u8], now: Instant) {
-        let packet = Packet {
-            buffer: &mut *buffer,
-            start: LINK_HEADER_LEN,
-            port: None,
-            to_group: false,
-            index: 0,
-        };
-        process(fib, packet, self.time(now), &mut self.out);
-        self.dispatch(now, |_| &*buffer);
+    /// Sends packets of this node's own, which lie in `buffers` from octet [`LINK_HEADER_LEN`] on
+    /// and are known by the indices from `first` on (wrapping around).
+    pub fn originate(&mut self, fib: &Fib, buffers: &mut [Vec<u8>], first: u16, now: Instant) {
+        let time = self.time(now);
+        let mut done = 0;
+        while done < buffers.len() {
+            let start = done;
+            let base = first.wrapping_add(start as u16);
+            while done < buffers.len() && (done == start || self.out.has_room()) {
+                let index = first.wrapping_add(done as u16);
+                let buffer = &mut buffers[done];
+                let place = LINK_HEADER_LEN;
+                process(
+                    fib,
+                    Packet { buffer, start: place, port: None, to_group: false, index },
+                    time,
+                    &mut self.out,
+                );
+                if let Some(failures) = &mut self.failures {
+                    let dropped = self.out.dropped();
+                    failures.extend(dropped.map(|(reason, live)| Failure {
+                        packet: index,
+                        reason,
+                        live,
+                    }));
+                }
+                done += 1;
+            }
+            let batch = &buffers[start..done];
+            let buffer = |packet: u16| &batch[usize::from(packet.wrapping_sub(base))][..];
+            self.dispatch(fib, true, now, buffer);
+        }
+    }
+
+    /// Keeps what becomes of this node's own packets for
+    /// [`take_failures`](Engine::take_failures).
+    pub fn record_failures(&mut self) {
+        self.failures = Some(Vec::new());
+    }
+
+    /// The failures since the last call.
+    pub fn take_failures(&mut self) -> Vec<Failure> {
+        self.failures.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Sends a frame that is complete and is no replica, such as a probe. Not counted.
+    pub fn emit(&mut self, port: PortId, frame: &[u8]) -> bool {
+        let mut sent = false;
+        if let Some(transmitter) = self.transmitter(port) {
+            transmitter.transmit(1, |_| (frame, &[]), |_, taken| sent = taken);
+        }
+        sent
+    }
+
+    /// Probes that came in since the last call.
+    pub fn take_heard(&mut self) -> impl Iterator<Item = Heard> + '_ {
+        self.out.take_heard()
+    }
+
+    /// Trace requests whose TTL ended here, since the last call.
+    pub fn take_traces(&mut self) -> impl Iterator<Item = TraceRequest> + '_ {
+        self.notifier.take_traces()
+    }
+
+    /// The last dropped packets, and how long ago the first moment of their clock was.
+    pub fn samples(&self) -> (Vec<Sample>, std::time::Duration) {
+        (self.out.samples.all(), self.start.elapsed())
     }
 
     fn time(&self, now: Instant) -> Time {
         Time(now.saturating_duration_since(self.start).as_micros() as u64)
     }
 
-    /// Sends, delivers or holds all replicas of a batch, whose packets lie in `buffer(index)`.
-    fn dispatch<'a>(&mut self, now: Instant, buffer: impl Fn(u16) -> &'a [u8]) {
+    /// Sends, delivers or holds all replicas of a batch, whose packets lie in `buffer(index)`, and
+    /// tells sources what they are to know. `own`: they are this node's own.
+    fn dispatch<'a>(
+        &mut self,
+        fib: &Fib,
+        own: bool,
+        now: Instant,
+        buffer: impl Fn(u16) -> &'a [u8],
+    ) {
+        let time = self.time(now);
+        for notice in self.out.notices.list() {
+            let packet = self.out.notices.packet(notice);
+            self.notifier.tell(fib, notice, packet, &mut self.local);
+        }
+        let failures = &mut self.failures.as_mut().filter(|_| own);
         for at in 0..self.out.replicas().len() {
             let replica = self.out.replicas()[at];
             match replica.target {
                 Target::Port(port) => self.queues[usize::from(port)].push(at as u16),
-                Target::Host => {
+                Target::Host { from } => {
                     let (head, tail) = self.out.pieces(&replica, buffer(replica.packet));
-                    let taken = self.local.deliver(&head[LINK_HEADER_LEN..], tail);
-                    count(&mut self.out.counters, &replica, taken);
+                    let scope = from.and_then(|port| Some(fib.port(port)?.interface));
+                    let taken = self.local.deliver(&head[LINK_HEADER_LEN..], tail, scope);
+                    match taken {
+                        true => self.out.counters.sent(&replica),
+                        false => {
+                            let buffer = buffer(replica.packet);
+                            let failed = (&replica, DropReason::TransmitFailed);
+                            fail(&mut self.out, failures, failed, buffer, time);
+                        }
+                    }
                 }
                 Target::Neighbor { port, address } => {
                     let (head, tail) = self.out.pieces(&replica, buffer(replica.packet));
-                    match self.hold.put(&replica, head, tail, now) {
+                    match self.hold.put(&replica, own, head, tail, now) {
                         Ok(first) => {
                             self.out.counters.held(&replica);
                             self.wanted.extend(first.then_some((port, address)));
                         }
                         Err(hold::Full) => {
-                            self.out.counters.failed(&replica, DropReason::NeighborUnresolved);
+                            let buffer = buffer(replica.packet);
+                            let failed = (&replica, DropReason::NeighborUnresolved);
+                            fail(&mut self.out, failures, failed, buffer, time);
                         }
                     }
                 }
@@ -185,13 +288,19 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
         }
         for port in 0..self.queues.len() {
             if !self.queues[port].is_empty() {
-                self.send_queue(port, &buffer);
+                self.send_queue(port, own, time, &buffer);
             }
         }
         self.out.clear();
     }
 
-    fn send_queue<'a>(&mut self, port: usize, buffer: &impl Fn(u16) -> &'a [u8]) {
+    fn send_queue<'a>(
+        &mut self,
+        port: usize,
+        own: bool,
+        time: Time,
+        buffer: &impl Fn(u16) -> &'a [u8],
+    ) {
         let (queue, out, refused) = (&self.queues[port], &self.out, &mut self.refused);
         let replica = |index: usize| &out.replicas()[usize::from(queue[index])];
         match &mut self.transmitters[port] {
@@ -203,11 +312,17 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
             None => refused.extend(queue),
         }
         // Both lists are in the same order.
+        let failures = &mut self.failures.as_mut().filter(|_| own);
         let mut refused = self.refused.drain(..).peekable();
         for at in self.queues[port].drain(..) {
-            let taken = refused.next_if_eq(&at).is_none();
             let replica = self.out.replicas()[usize::from(at)];
-            count(&mut self.out.counters, &replica, taken);
+            match refused.next_if_eq(&at) {
+                None => self.out.counters.sent(&replica),
+                Some(_) => {
+                    let failed = (&replica, DropReason::TransmitFailed);
+                    fail(&mut self.out, failures, failed, buffer(replica.packet), time);
+                }
+            }
         }
     }
 
@@ -215,16 +330,39 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
     /// and asks again for the others. To be called when the Fib has changed, and now and then
     /// while [`is_waiting`](Engine::is_waiting).
     pub fn tend(&mut self, fib: &Fib, now: Instant) {
-        let counters = &mut self.out.counters;
-        self.hold.tend(fib, &mut self.transmitters, counters, now);
+        let time = self.time(now);
+        let Engine { hold, transmitters, out, failures, notifier, local, .. } = self;
+        hold.tend(fib, transmitters, now, |held, outcome| {
+            out.counters.released(&held.replica);
+            let Err(reason) = outcome else { return out.counters.sent(&held.replica) };
+            note_failure(&mut failures.as_mut().filter(|_| held.own), &held.replica, reason);
+            out.counters.failed(&held.replica, reason);
+            out.samples.keep_frame(reason, None, &held.frame, &[], time);
+            let unresolved = reason == DropReason::NeighborUnresolved;
+            if unresolved && !held.own && out.notices.allow(time) {
+                notifier.host_unreachable(&held.replica, &held.frame, local);
+            }
+        });
         self.hold.ask_again(now, &mut self.wanted);
     }
 }
 
-fn count(counters: &mut Counters, replica: &Replica, taken: bool) {
-    match taken {
-        true => counters.sent(replica),
-        false => counters.failed(replica, DropReason::TransmitFailed),
+/// A replica, which lies in the output and in its packet's buffer, came to nothing.
+fn fail(
+    out: &mut Output,
+    failures: &mut Option<&mut Vec<Failure>>,
+    (replica, reason): (&Replica, DropReason),
+    buffer: &[u8],
+    time: Time,
+) {
+    note_failure(failures, replica, reason);
+    out.counters.failed(replica, reason);
+    out.keep_replica(reason, replica, buffer, time);
+}
+
+fn note_failure(failures: &mut Option<&mut Vec<Failure>>, replica: &Replica, reason: DropReason) {
+    if let Some(failures) = failures {
+        failures.push(Failure { packet: replica.packet, reason, live: replica.live });
     }
 }
 

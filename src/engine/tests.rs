@@ -25,7 +25,7 @@ type MemoryEngine = Engine<MemoryReceiver, MemoryTransmitter, Delivered>;
 struct Delivered(Vec<Vec<u8>>);
 
 impl Deliver for Delivered {
-    fn deliver(&mut self, head: &[u8], tail: &[u8]) -> bool {
+    fn deliver(&mut self, head: &[u8], tail: &[u8], _interface: Option<u32>) -> bool {
         self.0.push([head, tail].concat());
         true
     }
@@ -40,6 +40,8 @@ fn fib(generation: u64, gateway: bool, host: bool) -> Fib {
             name: format!("p{id}"),
             mtu: 1500,
             link_address: [2, 0, 0, 0, 0, id],
+
+            addresses: Vec::new(),
             up: true,
             reverse_path: ReversePath::Strict,
             accept_group_frames: false,

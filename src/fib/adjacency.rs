@@ -59,5 +59,6 @@ pub enum Capability {
     Incapable,
 }
 
-/// The ready link-layer header in front of a packet to one neighbor.
+/// The ready link-layer header in front of a packet to one neighbor. Its EtherType is that of IPv4;
+/// a packet of IPv6 gets its own.
 pub type Rewrite = [u8; ethernet::HEADER_LEN];

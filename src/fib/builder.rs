@@ -1,9 +1,10 @@
 //! Building a [`Fib`], step by step from the least to the most important.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::lpm::Lpm;
+use super::ranges::Painting;
 use super::*;
 
 /// A live next hop of a route, on a port.
@@ -22,8 +23,9 @@ pub struct Hop {
 pub struct FibBuilder {
     code_points: CodePoints,
     v4: Lpm,
-    /// What `v4` held before the routes of the present table.
-    below: Option<Lpm>,
+    v6: Painting,
+    /// What the tables held before the routes of the present table.
+    below: Option<(Lpm, Painting)>,
     entries: Vec<Entry>,
     /// The entries that are neither groups nor neighbors: few, so a scan finds one.
     simple: Vec<(Entry, EntryId)>,
@@ -33,6 +35,8 @@ pub struct FibBuilder {
     groups: BTreeMap<Vec<Hop>, EntryId>,
     neighbors: Vec<(EntryId, (PortId, IpAddr))>,
     limits: Limits,
+    compact: bool,
+    secret: u64,
 }
 
 impl FibBuilder {
@@ -41,6 +45,7 @@ impl FibBuilder {
         FibBuilder {
             code_points,
             v4: Lpm::new(),
+            v6: Painting::new(),
             below: None,
             entries: vec![Entry::NoRoute],
             simple: vec![(Entry::NoRoute, 0)],
@@ -50,7 +55,19 @@ impl FibBuilder {
             groups: BTreeMap::new(),
             neighbors: Vec::new(),
             limits: Limits::default(),
+            compact: false,
+            secret: 0,
         }
+    }
+
+    /// Has copies that stay Xcast list their live destinations alone.
+    pub fn compact(&mut self, compact: bool) {
+        self.compact = compact;
+    }
+
+    /// Sets the number that others do not know.
+    pub fn secret(&mut self, secret: u64) {
+        self.secret = secret;
     }
 
     /// Sets who may send, to whom, and how much; without, there is no limit but that echo requests
@@ -78,7 +95,7 @@ impl FibBuilder {
     /// Begins the routes of a table that is consulted before all tables so far. `has_throw`
     /// says whether [`throw`](FibBuilder::throw) will be called, which needs a copy.
     pub fn begin_table(&mut self, has_throw: bool) {
-        self.below = has_throw.then(|| self.v4.clone());
+        self.below = has_throw.then(|| (self.v4.clone(), self.v6.clone()));
     }
 
     /// Adds a route of the present table; within it, shorter prefixes must come first. `entry` is
@@ -103,8 +120,10 @@ impl FibBuilder {
 
     /// Makes a prefix of the present table fall through to the tables consulted later.
     pub fn throw(&mut self, prefix: Prefix) {
-        if let (Some(below), IpAddr::V4(address)) = (&self.below, prefix.address()) {
-            self.v4.copy_from(below, address.to_bits(), prefix.length());
+        let Some((v4, v6)) = &self.below else { return };
+        match prefix.address() {
+            IpAddr::V4(address) => self.v4.copy_from(v4, address.to_bits(), prefix.length()),
+            IpAddr::V6(address) => self.v6.copy_from(v6, address.to_bits(), prefix.length()),
         }
     }
 
@@ -113,9 +132,11 @@ impl FibBuilder {
     pub fn neighbors(&mut self) {
         let keys: Vec<(PortId, IpAddr)> = self.adjacencies.keys().copied().collect();
         for (port, address) in keys {
-            let IpAddr::V4(v4) = address else { continue };
-            let entry = &self.entries[self.v4.lookup(v4.to_bits()) as usize];
-            if *entry == Entry::OnLink(port) {
+            let id = match address {
+                IpAddr::V4(v4) => self.v4.lookup(v4.to_bits()),
+                IpAddr::V6(v6) => self.v6.value(v6.to_bits()),
+            };
+            if self.entries[id as usize] == Entry::OnLink(port) {
                 let id = self.push(Entry::NoRoute); // filled in by `finish`
                 self.neighbors.push((id, (port, address)));
                 self.paint(Prefix::host(address), id);
@@ -126,14 +147,23 @@ impl FibBuilder {
     /// Completes the table with the addresses that no route may claim (WIRE.md R2), and publishes
     /// it under `generation`.
     pub fn finish(mut self, generation: u64) -> Fib {
+        let bad = self.entry_id(Entry::Bad);
         for (address, length) in [
             (Ipv4Addr::UNSPECIFIED, 32),
             (Ipv4Addr::new(127, 0, 0, 0), 8),
             (Ipv4Addr::new(224, 0, 0, 0), 4),
             (Ipv4Addr::BROADCAST, 32),
         ] {
-            let bad = self.entry_id(Entry::Bad);
             self.v4.paint(address.to_bits(), length, bad);
+        }
+        for (address, length, entry) in [
+            (Ipv6Addr::UNSPECIFIED, 128, Entry::Bad),
+            (Ipv6Addr::LOCALHOST, 128, Entry::Bad),
+            (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8, Entry::Bad),
+            (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10, Entry::LinkLocal),
+        ] {
+            let id = self.entry_id(entry);
+            self.v6.paint(address.to_bits(), length, id);
         }
         let keys: Vec<(PortId, IpAddr)> = self.adjacencies.keys().copied().collect();
         let id_of = |key: &(PortId, IpAddr)| {
@@ -157,17 +187,21 @@ impl FibBuilder {
             generation,
             code_points: self.code_points,
             v4: self.v4,
+            v6: self.v6.finish(),
             entries: self.entries,
             members: self.members,
             adjacencies: adjacencies.map(|((p, a), (r, c))| Adjacency::new(p, a, r, c)).collect(),
             ports: self.ports,
             limits: self.limits,
+            compact: self.compact,
+            secret: self.secret,
         }
     }
 
     fn paint(&mut self, prefix: Prefix, id: EntryId) {
-        if let IpAddr::V4(address) = prefix.address() {
-            self.v4.paint(address.to_bits(), prefix.length(), id);
+        match prefix.address() {
+            IpAddr::V4(address) => self.v4.paint(address.to_bits(), prefix.length(), id),
+            IpAddr::V6(address) => self.v6.paint(address.to_bits(), prefix.length(), id),
         }
     }
 
@@ -177,7 +211,7 @@ impl FibBuilder {
         if let Some((_, id)) = self.simple.iter().find(|(known, _)| *known == entry) {
             return *id;
         }
-        let id = self.push(entry.clone());
+        let id = self.push(entry);
         self.simple.push((entry, id));
         id
     }

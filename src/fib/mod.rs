@@ -12,8 +12,9 @@ mod adjacency;
 mod builder;
 mod lpm;
 mod prefix;
+mod ranges;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 pub use adjacency::{Adjacency, AdjacencyId, Capability, Rewrite};
 pub use builder::{FibBuilder, Hop};
@@ -22,6 +23,7 @@ pub(crate) use prefix::mask_v4;
 
 use crate::wire::CodePoints;
 use lpm::Lpm;
+use ranges::Ranges;
 
 /// The index of a [`Port`] in its [`Fib`]. Stays with an interface while that exists.
 pub type PortId = u16;
@@ -30,7 +32,7 @@ pub type PortId = u16;
 pub type EntryId = u32;
 
 /// Where packets to an address go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// No route.
     NoRoute,
@@ -45,6 +47,8 @@ pub enum Entry {
     Bad,
     /// An address of this node.
     Local,
+    /// A link-local IPv6 address: where it leads depends on the link (RFC 4291 section 2.5.6).
+    LinkLocal,
     /// The destination is itself on the link, and not resolved yet.
     OnLink(PortId),
     /// The destination is itself this neighbor.
@@ -76,6 +80,8 @@ pub struct Port {
     pub mtu: u32,
     /// Its own link-layer address.
     pub link_address: [u8; 6],
+    /// Its own addresses, link-local ones included.
+    pub addresses: Vec<IpAddr>,
     /// Can send and receive now.
     pub up: bool,
     /// The reverse-path check of packets that arrive here.
@@ -88,6 +94,14 @@ impl Port {
     /// Which interface it is: index and instance, the same as long as the interface exists.
     pub fn identity(&self) -> (u32, u64) {
         (self.interface, self.instance)
+    }
+
+    /// The own address that a neighbor with this address knows best: of its IP version, and
+    /// link-local if it is.
+    pub fn address_towards(&self, neighbor: IpAddr) -> Option<IpAddr> {
+        let of_version = || self.addresses.iter().filter(|a| a.is_ipv6() == neighbor.is_ipv6());
+        let alike = of_version().find(|own| is_link_local(**own) == is_link_local(neighbor));
+        alike.or_else(|| of_version().next()).copied()
     }
 }
 
@@ -107,16 +121,19 @@ pub struct Fib {
     generation: u64,
     code_points: CodePoints,
     v4: Lpm,
+    v6: Ranges,
     entries: Vec<Entry>,
     members: Vec<AdjacencyId>,
     /// Sorted by port and address.
     adjacencies: Vec<Adjacency>,
     ports: Vec<Option<Port>>,
     limits: Limits,
+    compact: bool,
+    secret: u64,
 }
 
 /// Who may send, to whom, and how much (WIRE.md R13).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Prefixes that may send; empty = all.
     pub sources: Vec<Prefix>,
@@ -126,6 +143,20 @@ pub struct Limits {
     pub allow_icmp_echo: bool,
     /// Live destinations a second that each source may send to; 0 = unlimited.
     pub destinations_per_second: u32,
+    /// ICMP errors and trace reports that are sent a second (WIRE.md R12).
+    pub icmp_errors_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            sources: Vec::new(),
+            destinations: Vec::new(),
+            allow_icmp_echo: false,
+            destinations_per_second: 0,
+            icmp_errors_per_second: 100,
+        }
+    }
 }
 
 impl Fib {
@@ -147,15 +178,54 @@ impl Fib {
 
     /// Looks one address up.
     #[inline]
-    pub fn lookup(&self, address: Ipv4Addr) -> EntryId {
-        self.v4.lookup(address.to_bits())
+    pub fn lookup(&self, address: IpAddr) -> EntryId {
+        match address {
+            IpAddr::V4(v4) => self.v4.lookup(v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.lookup(v6.to_bits()),
+        }
     }
 
-    /// Looks many addresses up, in host order, at once; the first `addresses.len()` of `results`
-    /// receive the entries.
+    /// Looks many IPv4 addresses up, in host order, at once; the first `addresses.len()` of
+    /// `results` receive the entries.
     #[inline]
-    pub fn lookup_batch(&self, addresses: &[u32], results: &mut [EntryId]) {
+    pub fn lookup_batch_v4(&self, addresses: &[u32], results: &mut [EntryId]) {
         self.v4.lookup_batch(addresses, results);
+    }
+
+    /// The same for IPv6.
+    #[inline]
+    pub fn lookup_batch_v6(&self, addresses: &[u128], results: &mut [EntryId]) {
+        self.v6.lookup_batch(addresses, results);
+    }
+
+    /// Where a packet to `address` goes that came in by `port` (`None`: from this node), link-local
+    /// addresses included.
+    pub fn entry_for(&self, address: IpAddr, port: Option<PortId>) -> Entry {
+        match *self.entry(self.lookup(address)) {
+            Entry::LinkLocal => self.link_local_entry(address, port),
+            entry => entry,
+        }
+    }
+
+    /// Where a link-local address leads on the link of `port`. Without a port it names nothing,
+    /// unless this node has one port only.
+    pub fn link_local_entry(&self, address: IpAddr, port: Option<PortId>) -> Entry {
+        let Some(id) = port.or_else(|| self.only_port()) else { return Entry::Bad };
+        let Some(port) = self.port(id) else { return Entry::PortDown };
+        match self.find_adjacency_id(id, address) {
+            _ if port.addresses.contains(&address) => Entry::Local,
+            _ if !port.up => Entry::PortDown,
+            Some(neighbor) => Entry::Neighbor(neighbor),
+            None => Entry::OnLink(id),
+        }
+    }
+
+    fn only_port(&self) -> Option<PortId> {
+        let mut present = (0..).zip(&self.ports).filter(|(_, port)| port.is_some());
+        match (present.next(), present.next()) {
+            (Some((id, _)), None) => Some(id),
+            _ => None,
+        }
     }
 
     /// The entry that a lookup led to.
@@ -193,9 +263,13 @@ impl Fib {
 
     /// The adjacency of an address on a port, if it is known.
     pub fn find_adjacency(&self, port: PortId, address: IpAddr) -> Option<&Adjacency> {
+        self.find_adjacency_id(port, address).map(|id| self.adjacency(id))
+    }
+
+    fn find_adjacency_id(&self, port: PortId, address: IpAddr) -> Option<AdjacencyId> {
         let key = (port, address);
         let at = self.adjacencies.binary_search_by_key(&key, |a| (a.port, a.address)).ok()?;
-        Some(&self.adjacencies[at])
+        Some(at as AdjacencyId)
     }
 
     /// The port, if it exists.
@@ -211,13 +285,13 @@ impl Fib {
 
     /// Whether `source` may send (the limits' list of sources).
     #[inline]
-    pub fn source_allowed(&self, source: Ipv4Addr) -> bool {
+    pub fn source_allowed(&self, source: IpAddr) -> bool {
         allowed(&self.limits.sources, source)
     }
 
     /// Whether `destination` may be reached (the limits' list of destinations).
     #[inline]
-    pub fn destination_allowed(&self, destination: Ipv4Addr) -> bool {
+    pub fn destination_allowed(&self, destination: IpAddr) -> bool {
         allowed(&self.limits.destinations, destination)
     }
 
@@ -226,11 +300,33 @@ impl Fib {
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
+
+    /// Whether copies that stay Xcast list their live destinations alone (WIRE.md R6).
+    #[inline]
+    pub fn is_compact(&self) -> bool {
+        self.compact
+    }
+
+    /// A number that others do not know: it keeps them from choosing where their state falls in
+    /// tables of fixed size, and from forging probes.
+    #[inline]
+    pub fn secret(&self) -> u64 {
+        self.secret
+    }
 }
 
 #[inline]
-fn allowed(prefixes: &[Prefix], address: Ipv4Addr) -> bool {
-    prefixes.is_empty() || prefixes.iter().any(|prefix| prefix.contains(address.into()))
+fn allowed(prefixes: &[Prefix], address: IpAddr) -> bool {
+    prefixes.is_empty() || prefixes.iter().any(|prefix| prefix.contains(address))
+}
+
+/// Whether an address means something on its own link only: IPv4's 169.254.0.0/16, IPv6's fe80::/10.
+#[inline]
+pub fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
 }
 
 /// A good 64-bit mixer (the finalizer of SplitMix64), the same on every machine.

@@ -20,8 +20,7 @@ impl Prefix {
                 Ipv4Addr::from_bits(v4.to_bits() & mask_v4(length)).into()
             }
             IpAddr::V6(v6) if length <= 128 => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
-                Ipv6Addr::from_bits(v6.to_bits() & mask).into()
+                Ipv6Addr::from_bits(v6.to_bits() & mask_v6(length)).into()
             }
             _ => return None,
         };
@@ -54,6 +53,11 @@ impl Prefix {
 /// The netmask of an IPv4 prefix of `length` <= 32 bits.
 pub(crate) fn mask_v4(length: u8) -> u32 {
     u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0)
+}
+
+/// The netmask of an IPv6 prefix of `length` <= 128 bits.
+pub(crate) fn mask_v6(length: u8) -> u128 {
+    u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)
 }
 
 impl fmt::Display for Prefix {

@@ -7,6 +7,8 @@
 //! Places are few and fixed: four for each of 1024 hash values. A new source finds its four taken
 //! only while as many others are being paid for, and is then refused.
 
+use std::net::IpAddr;
+
 use super::Time;
 use crate::fib::mix;
 use crate::wire::xcast4::DESTINATIONS_MAX;
@@ -17,7 +19,7 @@ const SECOND: u64 = 1_000_000;
 
 #[derive(Clone, Copy, Default)]
 struct Place {
-    source: u32,
+    source: u128,
     /// Until when, in microseconds, the source has to pay; not after `now` if it is free.
     paid_at: u64,
 }
@@ -26,13 +28,16 @@ struct Place {
 pub(super) struct Budgets {
     /// Live destinations a second; 0 = unlimited.
     rate: u32,
+    /// Keeps sources from choosing where they fall.
+    secret: u64,
     /// Empty while there is no limit.
     places: Vec<[Place; WAYS]>,
 }
 
 impl Budgets {
     /// Takes up a rate; a source's debts are kept where it stays the same.
-    pub(super) fn prepare(&mut self, rate: u32) {
+    pub(super) fn prepare(&mut self, rate: u32, secret: u64) {
+        self.secret = secret;
         if rate != self.rate {
             self.rate = rate;
             let sets = if rate == 0 { 0 } else { SETS };
@@ -42,16 +47,21 @@ impl Budgets {
 
     /// Whether a source may send to `live` destinations now. If so, they are charged.
     #[inline]
-    pub(super) fn allow(&mut self, source: u32, live: u32, now: Time) -> bool {
+    pub(super) fn allow(&mut self, source: IpAddr, live: u32, now: Time) -> bool {
         self.rate == 0 || self.charge(source, live, now)
     }
 
-    fn charge(&mut self, source: u32, live: u32, Time(now): Time) -> bool {
+    fn charge(&mut self, source: IpAddr, live: u32, Time(now): Time) -> bool {
+        let source = match source {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(v6) => v6.to_bits(),
+        };
         let rate = u64::from(self.rate);
         // At least the longest list fits at once, however low the rate.
         let room = SECOND.max(DESTINATIONS_MAX as u64 * SECOND / rate);
         let cost = u64::from(live) * SECOND / rate;
-        let set = &mut self.places[mix(u64::from(source)) as usize % SETS];
+        let hash = mix(mix((source >> 64) as u64 ^ self.secret) ^ source as u64);
+        let set = &mut self.places[hash as usize % SETS];
         let known = set.iter().position(|place| place.source == source && place.paid_at > now);
         let place = known.or_else(|| set.iter().position(|place| place.paid_at <= now));
         let Some(place) = place.map(|at| &mut set[at]) else { return false };
@@ -68,16 +78,20 @@ impl Budgets {
 mod tests {
     use super::*;
 
+    fn v4(source: u32) -> IpAddr {
+        std::net::Ipv4Addr::from_bits(source).into()
+    }
+
     fn budgets(rate: u32) -> Budgets {
         let mut budgets = Budgets::default();
-        budgets.prepare(rate);
+        budgets.prepare(rate, 7);
         budgets
     }
 
     /// How many of `count` packets to `live` destinations, one each millisecond, are allowed.
     fn allowed(budgets: &mut Budgets, source: u32, live: u32, start: u64, count: u64) -> u64 {
         let times = (0..count).map(|at| Time(start + at * 1000));
-        times.filter(|now| budgets.allow(source, live, *now)).count() as u64
+        times.filter(|now| budgets.allow(v4(source), live, *now)).count() as u64
     }
 
     #[test]
@@ -106,24 +120,24 @@ mod tests {
     #[test]
     fn one_source_does_not_use_up_anothers_budget() {
         let mut budgets = budgets(1000);
-        assert!((0..10).all(|_| budgets.allow(1, 100, Time(0))));
-        assert!(!budgets.allow(1, 100, Time(0)));
-        assert!(budgets.allow(2, 100, Time(0)));
+        assert!((0..10).all(|_| budgets.allow(v4(1), 100, Time(0))));
+        assert!(!budgets.allow(v4(1), 100, Time(0)));
+        assert!(budgets.allow(v4(2), 100, Time(0)));
     }
 
     #[test]
     fn the_longest_list_passes_at_the_lowest_rate() {
         let mut budgets = budgets(1);
-        assert!(budgets.allow(1, 127, Time(0)));
-        assert!(!budgets.allow(1, 1, Time(0)));
+        assert!(budgets.allow(v4(1), 127, Time(0)));
+        assert!(!budgets.allow(v4(1), 1, Time(0)));
     }
 
     #[test]
     fn sources_cannot_free_themselves_by_crowding() {
         let mut budgets = budgets(10);
         let sources = 0..100_000;
-        let served = sources.filter(|source| budgets.allow(*source, 127, Time(0))).count();
+        let served = sources.filter(|source| budgets.allow(v4(*source), 127, Time(0))).count();
         assert!(served <= SETS * WAYS, "{served}");
-        assert!(!budgets.allow(0, 1, Time(1)), "the first one still has to pay");
+        assert!(!budgets.allow(v4(0), 1, Time(1)), "the first one still has to pay");
     }
 }

@@ -6,7 +6,7 @@
 //! demanding of these, or form one class if there is none. A copy bears the most demanding DSCP
 //! of its live destinations.
 
-use crate::wire::xcast4::{self, bit, live_indices};
+use crate::wire::xcast4::{bit, live_indices};
 
 /// The DSCPs that have a rank of their own, the most demanding first. Any other ranks as default.
 const BY_RANK: [u8; 23] = [
@@ -38,13 +38,14 @@ pub(super) struct Class {
     pub(super) dscp: u8,
 }
 
-/// Splits the live destinations of a checked Xcast header with DS bytes into classes, the most
+/// Splits the live destinations, whose DS bytes are given in list order, into classes, the most
 /// demanding AF class first; empty ones have no live destination.
-pub(super) fn split(header: &[u8], live: u128) -> [Class; 4] {
+pub(super) fn split(ds_bytes: &[u8], live: u128) -> [Class; 4] {
+    let dscp = |index: usize| ds_bytes[index] >> 2;
     let mut classes = [Class::default(); 4];
     let mut others = 0;
     for index in live_indices(live) {
-        match assured_class(dscp(header, index)) {
+        match assured_class(dscp(index)) {
             Some(class) => classes[4 - usize::from(class)].live |= bit(index),
             None => others |= bit(index),
         }
@@ -52,16 +53,11 @@ pub(super) fn split(header: &[u8], live: u128) -> [Class; 4] {
     let most_demanding = classes.iter().position(|class| class.live != 0).unwrap_or(0);
     classes[most_demanding].live |= others;
     for class in &mut classes {
-        let each = live_indices(class.live).map(|index| dscp(header, index));
+        let each = live_indices(class.live).map(dscp);
         // The first of equals, in list order.
         class.dscp = each.min_by_key(|dscp| RANKS[usize::from(*dscp)]).unwrap_or(0);
     }
     classes
-}
-
-/// The DSCP of a destination; 0 without DS bytes.
-fn dscp(header: &[u8], index: usize) -> u8 {
-    xcast4::ds_byte_at(header, index).unwrap_or(0) >> 2
 }
 
 /// 1 to 4 for AF1x to AF4x.
@@ -73,20 +69,13 @@ fn assured_class(dscp: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::xcast4::{Repr, all};
-    use std::net::Ipv4Addr;
+    use crate::wire::xcast4::all;
 
     /// The classes of a list of DSCPs: which of them are in each, and what the copy bears.
     fn classes(dscps: &[u8]) -> Vec<(Vec<u8>, u8)> {
-        let repr = Repr {
-            bitmap: all(dscps.len()),
-            destinations: vec![Ipv4Addr::LOCALHOST; dscps.len()],
-            ds_bytes: dscps.iter().map(|dscp| dscp << 2 | 3).collect(),
-            ..Repr::default()
-        };
-        let mut header = vec![0; repr.header_len()];
-        repr.emit(&mut header).unwrap();
-        let filled = split(&header, repr.bitmap).into_iter().filter(|class| class.live != 0);
+        let ds_bytes: Vec<u8> = dscps.iter().map(|dscp| dscp << 2 | 3).collect();
+        let classes = split(&ds_bytes, all(dscps.len()));
+        let filled = classes.into_iter().filter(|class| class.live != 0);
         filled
             .map(|class| (live_indices(class.live).map(|i| dscps[i]).collect(), class.dscp))
             .collect()

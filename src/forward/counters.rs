@@ -82,9 +82,9 @@ impl Counters {
     /// A replica was handed to its link, or delivered to this node.
     #[inline]
     pub fn sent(&mut self, replica: &Replica) {
-        let destinations = u64::from(replica.destinations);
+        let destinations = u64::from(replica.destinations());
         let port = match replica.target {
-            Target::Host => {
+            Target::Host { .. } => {
                 self.destinations_delivered += destinations;
                 return;
             }
@@ -95,6 +95,8 @@ impl Counters {
         self.replicas_sent += 1;
         self.bytes_sent += bytes;
         match replica.form {
+            // Of the fragments of a copy the last one counts.
+            _ if destinations == 0 => {}
             Form::Xcast => {}
             Form::Unicast => self.unicast_conversions += 1,
             Form::PrematureUnicast => self.premature_unicast_conversions += 1,
@@ -110,17 +112,17 @@ impl Counters {
 
     /// A replica was neither sent nor delivered.
     pub fn failed(&mut self, replica: &Replica, reason: DropReason) {
-        self.drop(reason, u32::from(replica.destinations));
+        self.drop(reason, replica.destinations());
     }
 
     /// A replica began to wait for its neighbor.
     pub fn held(&mut self, replica: &Replica) {
-        self.destinations_pending += u64::from(replica.destinations);
+        self.destinations_pending += u64::from(replica.destinations());
     }
 
     /// A replica's waiting is over; [`sent`](Counters::sent) or [`failed`](Counters::failed)
     /// follows.
     pub fn released(&mut self, replica: &Replica) {
-        self.destinations_pending -= u64::from(replica.destinations);
+        self.destinations_pending -= u64::from(replica.destinations());
     }
 }

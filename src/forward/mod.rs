@@ -13,9 +13,10 @@
 //! 5. `plan` the copies: one for each next hop, and there for each class of DSCPs that must not
 //!    be merged (R10, `class`); on-link hosts and next hops that do not speak Xcast get one
 //!    unicast copy for each destination (R6, R7, R9).
-//! 6. `replicate`: all copies but the last get heads of their own and share the received
+//! 6. `settle` what is dropped: counted, a sample kept, and noted if the source is to be told.
+//! 7. `replicate`: all copies but the last get heads of their own and share the received
 //!    packet's tail; the last one is made in the received buffer. Each is pruned or converted to
-//!    unicast (`rewrite`).
+//!    unicast (`rewrite`), or cut where it may be (`fragment`).
 //!
 //! Decisions that depend on the IP version live in `packet` and `rewrite`; the flow knows
 //! entries, adjacencies and bitmaps alone.
@@ -23,25 +24,33 @@
 mod budget;
 mod class;
 mod counters;
+mod fragment;
+mod notice;
 mod output;
 mod packet;
+mod probe;
 mod reason;
 mod replica;
 mod rewrite;
+mod samples;
 mod scratch;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 pub use counters::{Counters, PortCounters};
+pub use notice::{Notice, NoticeKind, Notices};
 pub use output::Output;
 pub use packet::Packet;
+pub use probe::Heard;
 pub use reason::DropReason;
 pub use replica::{Form, LINK_HEADER_LEN, Replica, Target};
+pub use samples::{Sample, Samples};
 
-use crate::fib::{AdjacencyId, Capability, Entry, Fib, PortId, ReversePath, mix};
-use crate::wire::xcast4::{self, bit, live_indices};
+use crate::fib::{AdjacencyId, Capability, Entry, Fib, PortId, ReversePath, is_link_local};
+use crate::wire::ipv4::protocol;
+use crate::wire::xcast4::{bit, live_indices};
 use budget::Budgets;
-use packet::{Parsed, parse};
+use packet::{Parsed, TransportChecksum, parse};
 use scratch::{Part, Plan};
 
 /// A moment, in microseconds since any start that the caller keeps to.
@@ -54,29 +63,35 @@ pub struct Time(pub u64);
 /// The caller sends the replicas and then counts each as [`sent`](Counters::sent),
 /// [`failed`](Counters::failed) or [`held`](Counters::held).
 pub fn process(fib: &Fib, packet: Packet<'_>, now: Time, out: &mut Output) {
+    out.scratch.begin_packet();
     let parsed = match parse(fib, &packet) {
         Ok(parsed) => parsed,
         Err(reason) => {
             out.counters.received(packet.port, packet.buffer.len().saturating_sub(packet.start));
             out.counters.packets_dropped += 1;
-            return out.counters.drop(reason, 1);
+            out.counters.drop(reason, 1);
+            return out.samples.keep(reason, &packet, now);
         }
     };
-    out.scratch.begin_packet();
     out.counters.received(packet.port, parsed.xcast_len());
     out.counters.destinations_received += u64::from(parsed.live.count_ones());
-    match admit(fib, &packet, &parsed, now, &mut out.scratch.budgets) {
-        Err(reason) => out.counters.drop(reason, parsed.live.count_ones()),
-        Ok(()) => {
-            let live = look_up(fib, &packet, &parsed, out);
-            partition(fib, &packet, &parsed, live, out);
-            plan(fib, &packet, &parsed, out);
+    let probe = probe::recognize(fib, &packet, &parsed);
+    if let Some(returned @ Heard::Returned { .. }) = probe {
+        // It has done what it was for: it goes no further, and to no socket.
+        probe::hear(returned, out);
+        out.scratch.seen_here = parsed.live;
+    } else {
+        match admit(fib, &packet, &parsed, probe, now, &mut out.scratch.budgets) {
+            Err(reason) => out.scratch.drop(reason, parsed.live),
+            Ok(()) => {
+                probe.into_iter().for_each(|asked| probe::hear(asked, out));
+                let live = look_up(fib, &packet, &parsed, out);
+                partition(fib, &packet, &parsed, live, probe.is_some(), out);
+                plan(fib, &packet, &parsed, out);
+            }
         }
     }
-    match out.scratch.plans.len() + out.scratch.seen_here {
-        0 => out.counters.packets_dropped += 1,
-        _ => out.counters.packets_forwarded += 1,
-    }
+    settle(&packet, &parsed, now, out);
     if out.scratch.plans.len() > 0 {
         replicate(fib, packet, &parsed, out);
     }
@@ -87,23 +102,30 @@ fn admit(
     fib: &Fib,
     packet: &Packet<'_>,
     parsed: &Parsed,
+    probe: Option<Heard>,
     now: Time,
     budgets: &mut Budgets,
 ) -> Result<(), DropReason> {
     // This node's own packets are not refused.
     let Some(port) = packet.port else { return Ok(()) };
     let settings = fib.port(port).ok_or(DropReason::NotForThisRouter)?;
-    let group = fib.code_points().all_routers_v4;
+    let group: IpAddr = match parsed.is_v6() {
+        true => fib.code_points().all_routers_v6.into(),
+        false => fib.code_points().all_routers_v4.into(),
+    };
     if parsed.destination != group || packet.to_group && !settings.accept_group_frames {
         return Err(DropReason::NotForThisRouter);
     }
     if !reverse_path_holds(fib, settings.reverse_path, port, parsed) {
         return Err(DropReason::ReversePath);
     }
+    if probe.is_some() {
+        return Ok(()); // exempt from lists and budgets (R9)
+    }
     if !fib.source_allowed(parsed.source) {
         return Err(DropReason::SourceNotAllowed);
     }
-    if !budgets.allow(parsed.source.to_bits(), parsed.live.count_ones(), now) {
+    if !budgets.allow(parsed.source, parsed.live.count_ones(), now) {
         return Err(DropReason::RateLimit);
     }
     if !fib.limits().allow_icmp_echo && parsed.is_icmp_echo(packet.buffer) {
@@ -114,75 +136,96 @@ fn admit(
 
 fn reverse_path_holds(fib: &Fib, mode: ReversePath, port: PortId, parsed: &Parsed) -> bool {
     let leaves_by = |adjacency: &AdjacencyId| fib.adjacency(*adjacency).port == port;
-    match (mode, fib.entry(parsed.source_entry)) {
+    match (mode, parsed.source_entry) {
         (ReversePath::Off, _) => true,
-        (_, Entry::NoRoute | Entry::Drop | Entry::Bad | Entry::Local) => false,
+        (_, Entry::NoRoute | Entry::Drop | Entry::Bad | Entry::Local | Entry::LinkLocal) => false,
         (ReversePath::Loose, _) => true,
         (_, Entry::PortDown | Entry::TunnelDown) => false,
-        (_, Entry::OnLink(on)) => *on == port,
-        (_, Entry::Neighbor(adjacency)) => leaves_by(adjacency),
-        (_, Entry::Gateways(group)) => fib.members(*group).iter().any(leaves_by),
+        (_, Entry::OnLink(on)) => on == port,
+        (_, Entry::Neighbor(adjacency)) => leaves_by(&adjacency),
+        (_, Entry::Gateways(group)) => fib.members(group).iter().any(leaves_by),
     }
 }
 
 /// Step 3: fills the scratch lists of live destinations; returns how many there are.
 fn look_up(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed, out: &mut Output) -> usize {
     let scratch = &mut out.scratch;
+    let is_v6 = parsed.is_v6();
     let mut count = 0;
     for index in live_indices(parsed.live) {
         scratch.indices[count] = index as u8;
-        scratch.addresses[count] = destination(packet.buffer, parsed, index).to_bits();
+        match is_v6 {
+            true => {
+                scratch.addresses_v6[count] = parsed.address_v6(packet.buffer, index).to_bits();
+            }
+            false => {
+                scratch.addresses_v4[count] = parsed.address_v4(packet.buffer, index).to_bits();
+            }
+        }
         count += 1;
     }
-    fib.lookup_batch(&scratch.addresses[..count], &mut scratch.entries[..count]);
+    let entries = &mut scratch.entries[..count];
+    match is_v6 {
+        true => fib.lookup_batch_v6(&scratch.addresses_v6[..count], entries),
+        false => fib.lookup_batch_v4(&scratch.addresses_v4[..count], entries),
+    }
     count
 }
 
 /// Step 4: sorts the live destinations into parts by adjacency, local deliveries, holds and
 /// drops.
-fn partition(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed, live: usize, out: &mut Output) {
+fn partition(
+    fib: &Fib,
+    packet: &Packet<'_>,
+    parsed: &Parsed,
+    live: usize,
+    is_probe: bool,
+    out: &mut Output,
+) {
     let expired = packet.port.is_some() && parsed.ttl <= 1;
-    let flow = mix(u64::from(parsed.source.to_bits()) << 32 | u64::from(parsed.channel));
+    let flow = parsed.flow();
     for at in 0..live {
-        let address = Ipv4Addr::from_bits(out.scratch.addresses[at]);
-        let live = bit(usize::from(out.scratch.indices[at]));
-        let entry = fib.entry(out.scratch.entries[at]);
-        if *entry == Entry::Local {
-            deliver(parsed, live, out);
+        let index = usize::from(out.scratch.indices[at]);
+        let (address, live) = (parsed.address(packet.buffer, index), bit(index));
+        let entry = match *fib.entry(out.scratch.entries[at]) {
+            Entry::LinkLocal => fib.link_local_entry(address, packet.port),
+            entry => entry,
+        };
+        if entry == Entry::Local {
+            deliver(packet, parsed, live, out);
             continue;
         }
-        if let Some(reason) = refusal(fib, packet, expired, address, entry) {
-            out.counters.drop(reason, 1);
+        if let Some(reason) = refusal(fib, packet, expired, is_probe, address, entry) {
+            out.scratch.drop(reason, live);
             continue;
         }
         match entry {
-            Entry::Neighbor(adjacency) => out.scratch.part(*adjacency).direct |= live,
+            Entry::Neighbor(adjacency) => out.scratch.part(adjacency).direct |= live,
             Entry::Gateways(group) => {
-                out.scratch.part(fib.choose(*group, flow)).behind |= live;
+                out.scratch.part(fib.choose(group, flow)).behind |= live;
             }
             Entry::OnLink(port) => {
-                let target = Target::Neighbor { port: *port, address: IpAddr::V4(address) };
-                push_alone(fib, parsed, Plan { target, ..UNICAST }, live, out);
+                let target = Target::Neighbor { port, address };
+                push_alone(fib, parsed, Plan { target, ..Plan::UNICAST }, live, out);
             }
             _ => unreachable!("`refusal` has a reason for every other entry"),
         }
     }
 }
 
-/// A unicast plan to be filled in.
-const UNICAST: Plan =
-    Plan { target: Target::Host, adjacency: None, form: Form::Unicast, live: 0, dscp: None };
-
 /// An address of this node (R3): its IP stack gets a unicast packet. A packet that must stay
-/// Xcast needs no copy: who listens for it here listens on the link, as the router does.
-fn deliver(parsed: &Parsed, live: u128, out: &mut Output) {
-    if parsed.keeps_xcast {
-        out.counters.destinations_delivered += 1;
-        out.scratch.seen_here += 1;
-    } else if let Err(reason) = parsed.transport_checksum() {
-        out.counters.drop(reason, 1);
-    } else {
-        out.scratch.plans.push(Plan { live, ..UNICAST });
+/// Xcast needs a copy only where it starts here: who listens for it listens on the links, as the
+/// router does.
+fn deliver(packet: &Packet<'_>, parsed: &Parsed, live: u128, out: &mut Output) {
+    let target = Target::Host { from: packet.port };
+    let plan = Plan { target, live, ..Plan::UNICAST };
+    match (parsed.keeps_xcast, parsed.checksum) {
+        (true, _) if packet.port.is_some() => out.scratch.seen_here |= live,
+        (true, _) => out.scratch.plans.push(Plan { form: Form::Xcast, ..plan }),
+        (false, TransportChecksum::Impossible) => {
+            out.scratch.drop(DropReason::X2uImpossible, live);
+        }
+        (false, _) => out.scratch.plans.push(plan),
     }
 }
 
@@ -192,16 +235,17 @@ fn refusal(
     fib: &Fib,
     packet: &Packet<'_>,
     expired: bool,
-    address: Ipv4Addr,
-    entry: &Entry,
+    is_probe: bool,
+    address: IpAddr,
+    entry: Entry,
 ) -> Option<DropReason> {
     if expired {
         return Some(DropReason::TtlExpired);
     }
-    if *entry == Entry::Bad || address.is_link_local() && leaves_link(fib, packet.port, entry) {
+    if entry == Entry::Bad || is_link_local(address) && leaves_link(fib, packet.port, entry) {
         return Some(DropReason::BadDestination);
     }
-    if !fib.destination_allowed(address) {
+    if !is_probe && !fib.destination_allowed(address) {
         return Some(DropReason::DestinationNotAllowed);
     }
     match entry {
@@ -214,10 +258,10 @@ fn refusal(
 }
 
 /// Whether a packet from `port` to `entry` goes on to another link.
-fn leaves_link(fib: &Fib, port: Option<PortId>, entry: &Entry) -> bool {
+fn leaves_link(fib: &Fib, port: Option<PortId>, entry: Entry) -> bool {
     let out = match entry {
-        Entry::OnLink(port) => *port,
-        Entry::Neighbor(adjacency) => fib.adjacency(*adjacency).port,
+        Entry::OnLink(port) => port,
+        Entry::Neighbor(adjacency) => fib.adjacency(adjacency).port,
         _ => return true,
     };
     port.is_some_and(|port| port != out)
@@ -233,7 +277,7 @@ fn plan(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed, out: &mut Output) {
             Some(_) => Target::Port(adjacency.port),
             None => Target::Neighbor { port: adjacency.port, address: adjacency.address },
         };
-        let plan = Plan { target, adjacency: Some(part.adjacency), ..UNICAST };
+        let plan = Plan { target, adjacency: Some(part.adjacency), ..Plan::UNICAST };
         adjacency.mark_used();
         if behind == 0 {
             // On-link hosts leave alone, whatever they speak.
@@ -243,7 +287,7 @@ fn plan(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed, out: &mut Output) {
         } else {
             push_each(fib, parsed, plan, direct, out);
             if parsed.keeps_xcast {
-                out.counters.drop(DropReason::IncapableWithX, behind.count_ones());
+                out.scratch.drop(DropReason::IncapableWithX, behind);
             } else {
                 let early = behind.count_ones() > 1;
                 let form = if early { Form::PrematureUnicast } else { Form::Unicast };
@@ -262,10 +306,10 @@ fn push_together(
     live: u128,
     out: &mut Output,
 ) {
-    if !parsed.has_ds_bytes {
+    let Some(ds_bytes) = parsed.lists.ds_bytes else {
         return push_shared(fib, parsed, plan, live, out);
-    }
-    for class in class::split(&packet.buffer[parsed.xcast..parsed.transport], live) {
+    };
+    for class in class::split(&packet.buffer[ds_bytes..][..parsed.count], live) {
         if class.live != 0 {
             push_shared(fib, parsed, Plan { dscp: Some(class.dscp), ..plan }, class.live, out);
         }
@@ -290,59 +334,96 @@ fn push_alone(fib: &Fib, parsed: &Parsed, plan: Plan, live: u128, out: &mut Outp
     if parsed.keeps_xcast {
         return push(fib, parsed, Plan { form: Form::Xcast, live, ..plan }, out);
     }
-    match parsed.transport_checksum() {
-        Ok(_) => push(fib, parsed, Plan { live, ..plan }, out),
-        Err(reason) => out.counters.drop(reason, 1),
+    match parsed.checksum {
+        TransportChecksum::Impossible => out.scratch.drop(DropReason::X2uImpossible, live),
+        _ => push(fib, parsed, Plan { live, ..plan }, out),
     }
 }
 
 /// A copy is planned unless its link cannot carry it (R11).
-fn push(fib: &Fib, parsed: &Parsed, plan: Plan, out: &mut Output) {
+fn push(fib: &Fib, parsed: &Parsed, mut plan: Plan, out: &mut Output) {
+    plan.compact = plan.form == Form::Xcast && may_compact(fib, parsed, plan.live);
     let length = match plan.form {
+        Form::Xcast if plan.compact => {
+            parsed.xcast_len() - rewrite::compact_gain(parsed, plan.live)
+        }
         Form::Xcast => parsed.xcast_len(),
         Form::Unicast | Form::PrematureUnicast => parsed.unicast_len(),
     };
-    let fits = match plan.target {
+    let mtu = match plan.target {
         Target::Port(port) | Target::Neighbor { port, .. } => {
-            fib.port(port).is_some_and(|port| length <= port.mtu as usize)
+            fib.port(port).map_or(0, |port| port.mtu)
         }
-        Target::Host => true,
+        Target::Host { .. } => u32::MAX,
     };
-    match fits {
-        true => out.scratch.plans.push(plan),
-        false => out.counters.drop(DropReason::TooBig, plan.live.count_ones()),
+    if length > mtu as usize {
+        let size = match plan.form {
+            Form::Xcast => None,
+            _ => fragment::payload_len(parsed, mtu as usize),
+        };
+        let Some(size) = size else {
+            out.scratch.narrowest = out.scratch.narrowest.min(mtu);
+            return out.scratch.drop(DropReason::TooBig, plan.live);
+        };
+        plan.fragment = size;
     }
+    out.scratch.plans.push(plan);
 }
 
-/// Step 6: makes the planned copies, the last one in the received buffer.
+/// Whether a copy may list its live destinations alone (our extension, R6).
+fn may_compact(fib: &Fib, parsed: &Parsed, live: u128) -> bool {
+    fib.is_compact()
+        && !parsed.keeps_xcast
+        && parsed.protocol != protocol::AH
+        && !(parsed.is_v6() && parsed.lists.ports.is_some())
+        && (live.count_ones() as usize) < parsed.count
+}
+
+/// Step 6: what became of the packet, and of the destinations that are in no copy.
+fn settle(packet: &Packet<'_>, parsed: &Parsed, now: Time, out: &mut Output) {
+    let Output { counters, samples, notices, scratch, .. } = out;
+    match scratch.plans.len() > 0 || scratch.seen_here != 0 {
+        true => counters.packets_forwarded += 1,
+        false => counters.packets_dropped += 1,
+    }
+    counters.destinations_delivered += u64::from(scratch.seen_here.count_ones());
+    for (reason, live) in scratch.dropped.iter() {
+        counters.drop(reason, live.count_ones());
+        samples.keep(reason, packet, now);
+    }
+    notice::note(packet, parsed, scratch, notices, now);
+}
+
+/// Step 7: makes the planned copies, the last one in the received buffer.
 fn replicate(fib: &Fib, packet: Packet<'_>, parsed: &Parsed, out: &mut Output) {
     let last = out.scratch.plans.len() - 1;
     for at in 0..=last {
         let plan = out.scratch.plans.at(at);
-        let made = match at == last {
+        let made = match at == last && plan.fragment == 0 {
             true => rewrite::in_place(fib, packet.buffer, packet.port, parsed, &plan, out),
             false => rewrite::copy(fib, packet.buffer, packet.port, parsed, &plan, out),
         };
-        let destinations = plan.live.count_ones();
-        match made {
-            None => out.counters.drop(DropReason::TransmitFailed, destinations),
-            Some((in_place, head, tail)) => out.replicas.push(Replica {
-                packet: packet.index,
-                target: plan.target,
-                adjacency: plan.adjacency,
-                form: plan.form,
-                destinations: destinations as u8,
-                in_place,
-                head,
-                tail,
-            }),
+        let Some(made) = made else {
+            out.drop_late(DropReason::TransmitFailed, plan.live);
+            continue;
+        };
+        let (in_place, head, tail) = made;
+        let replica = Replica {
+            packet: packet.index,
+            target: plan.target,
+            adjacency: plan.adjacency,
+            form: plan.form,
+            live: plan.live,
+            in_place,
+            head,
+            tail,
+        };
+        if plan.fragment == 0 {
+            out.replicas.push(replica);
+        } else if !fragment::cut(parsed, made, replica, plan.fragment, out) {
+            out.drop_late(DropReason::TransmitFailed, plan.live);
         }
     }
-}
-
-/// Destination `index` of the list.
-fn destination(buffer: &[u8], parsed: &Parsed, index: usize) -> Ipv4Addr {
-    xcast4::destination_at(&buffer[parsed.xcast..parsed.transport], index)
 }
 
 #[cfg(test)]

@@ -5,18 +5,28 @@
 //! packet, where it already is. Only the last replica of a packet is rewritten in place, in the
 //! received buffer itself.
 
+use super::Time;
 use super::counters::{Counters, PortCounters};
+use super::notice::Notices;
+use super::packet::EXTENSIONS_LEN_MAX;
+use super::probe::Heard;
+use super::reason::DropReason;
 use super::replica::{LINK_HEADER_LEN, Replica, Span};
+use super::samples::Samples;
 use super::scratch::Scratch;
 use crate::fib::{Fib, PortId, Rewrite};
-use crate::wire::{ethernet, ipv4, xcast4};
+use crate::wire::{ethernet, ipv6, xcast4, xcast6};
 
 /// Octets of the transport header that belong to the head: all that X2U may change.
 pub(super) const TRANSPORT_LEN: usize = 20;
 
-/// The longest head.
-const HEAD_LEN_MAX: usize =
-    LINK_HEADER_LEN + ipv4::HEADER_LEN_MAX + xcast4::HEADER_LEN_MAX + TRANSPORT_LEN;
+/// The longest head, which is one of IPv6.
+const HEAD_LEN_MAX: usize = LINK_HEADER_LEN
+    + ipv6::HEADER_LEN
+    + EXTENSIONS_LEN_MAX
+    + xcast6::HEADER_LEN_MAX
+    + xcast6::PORTS_HEADER_LEN_MAX
+    + TRANSPORT_LEN;
 
 /// Octets of heads that one packet can need.
 const PACKET_HEADS_MAX: usize = xcast4::DESTINATIONS_MAX * HEAD_LEN_MAX;
@@ -26,21 +36,33 @@ const PACKET_HEADS_MAX: usize = xcast4::DESTINATIONS_MAX * HEAD_LEN_MAX;
 pub struct Output {
     /// What is counted.
     pub counters: Counters,
+    /// The last dropped packets.
+    pub samples: Samples,
+    /// What sources are to be told.
+    pub notices: Notices,
     pub(super) scratch: Scratch,
     pub(super) replicas: Vec<Replica>,
     pub(super) heads: Vec<u8>,
     heads_used: usize,
+    /// Probes that came in, to be looked at by the control plane.
+    pub(super) heard: Vec<Heard>,
 }
+
+/// Probes that may wait to be looked at; more are forgotten.
+pub(super) const HEARD_MAX: usize = 256;
 
 impl Output {
     /// Makes room for batches of replicas under `fib`.
     pub fn new(fib: &Fib) -> Output {
         let mut output = Output {
             counters: Counters::default(),
+            samples: Samples::default(),
+            notices: Notices::default(),
             scratch: Scratch::default(),
             replicas: Vec::with_capacity(16 * xcast4::DESTINATIONS_MAX),
             heads: vec![0; 4 * PACKET_HEADS_MAX],
             heads_used: 0,
+            heard: Vec::with_capacity(HEARD_MAX),
         };
         output.prepare(fib);
         output
@@ -49,6 +71,7 @@ impl Output {
     /// Must be called when another Fib is about to be used.
     pub fn prepare(&mut self, fib: &Fib) {
         self.scratch.prepare(fib);
+        self.notices.prepare(fib.limits().icmp_errors_per_second);
         let ports = self.counters.ports.len().max(fib.ports().len());
         self.counters.ports.resize(ports, PortCounters::default());
     }
@@ -73,10 +96,41 @@ impl Output {
         &self.replicas
     }
 
-    /// Forgets the replicas, which are sent or held by now.
+    /// What became of the destinations of the packet processed last that are in no replica: the
+    /// reason and the bitmap.
+    pub fn dropped(&self) -> impl Iterator<Item = (DropReason, u128)> + '_ {
+        self.scratch.dropped.iter()
+    }
+
+    /// The probes that came in since the last call.
+    pub fn take_heard(&mut self) -> impl Iterator<Item = Heard> + '_ {
+        self.heard.drain(..)
+    }
+
+    /// Keeps a sample of a replica that came to nothing.
+    pub fn keep_replica(
+        &mut self,
+        reason: DropReason,
+        replica: &Replica,
+        buffer: &[u8],
+        now: Time,
+    ) {
+        let heads = if replica.in_place { buffer } else { &self.heads };
+        let (head, tail) = (replica.head.of(heads), replica.tail.of(buffer));
+        self.samples.keep_frame(reason, None, head, tail, now);
+    }
+
+    /// Forgets the replicas and notices, which are sent or held by now.
     pub fn clear(&mut self) {
         self.replicas.clear();
+        self.notices.clear();
         self.heads_used = 0;
+    }
+
+    /// Drops destinations of the present packet when drops are settled already.
+    pub(super) fn drop_late(&mut self, reason: DropReason, live: u128) {
+        self.scratch.drop(reason, live);
+        self.counters.drop(reason, live.count_ones());
     }
 
     /// Takes `len` octets for a head; `None` if there is no room.

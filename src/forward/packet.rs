@@ -1,12 +1,19 @@
-//! A received packet and its validation (WIRE.md R1).
+//! A received packet and its validation (WIRE.md R1). What depends on the IP version stands in
+//! `v4` and `v6`; both come to a [`Parsed`], which says where everything is.
 
-use std::net::Ipv4Addr;
+mod v4;
+mod v6;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+pub(super) use v6::EXTENSIONS_LEN_MAX;
 
 use super::output::TRANSPORT_LEN;
 use super::reason::DropReason;
-use crate::fib::{Entry, EntryId, Fib, PortId};
-use crate::wire::ipv4::{self, protocol};
-use crate::wire::xcast4;
+use crate::fib::{Entry, Fib, PortId, is_link_local, mix};
+use crate::wire::ipv4::protocol;
+use crate::wire::ipv6::next_header;
+use crate::wire::{read_u16, xcast4};
 
 /// A packet that is to be processed. Its buffer is changed: the last replica is made in it.
 pub struct Packet<'a> {
@@ -27,26 +34,65 @@ pub struct Packet<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parsed {
     pub(super) ip: usize,
+    /// The octet that names the Xcast header's protocol.
+    pub(super) protocol_at: usize,
     pub(super) xcast: usize,
+    pub(super) xcast_end: usize,
+    /// Where a unicast copy goes on: behind the Xcast header, and behind an IPv6 header that holds
+    /// nothing but ports.
+    pub(super) rest: usize,
+    /// The protocol of what is there.
+    pub(super) rest_protocol: u8,
+    /// A list of ports among other options: where it begins and its length. It becomes padding.
+    pub(super) padded: Option<(usize, usize)>,
     pub(super) transport: usize,
     /// Where the tail begins that replicas share.
     pub(super) tail: usize,
     pub(super) end: usize,
-    pub(super) source: Ipv4Addr,
+    pub(super) source: IpAddr,
     /// Where a packet to the source would go.
-    pub(super) source_entry: EntryId,
-    pub(super) destination: Ipv4Addr,
+    pub(super) source_entry: Entry,
+    pub(super) destination: IpAddr,
     pub(super) ttl: u8,
+    /// Whether routers on the way may fragment unicast copies.
+    pub(super) may_fragment: bool,
+    /// How many destinations are listed, live or not.
+    pub(super) count: usize,
     pub(super) live: u128,
-    pub(super) channel: u32,
+    pub(super) channel: u128,
     pub(super) keeps_xcast: bool,
-    pub(super) has_ports: bool,
-    pub(super) has_ds_bytes: bool,
-    /// Protocol behind the Xcast header.
+    pub(super) lists: Lists,
+    /// Protocol of the transport header, or of what hides it.
     pub(super) protocol: u8,
+    pub(super) checksum: TransportChecksum,
+}
+
+/// Where the lists begin that have an item for each destination.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lists {
+    pub(super) addresses: usize,
+    pub(super) ds_bytes: Option<usize>,
+    pub(super) ports: Option<usize>,
+}
+
+/// How the transport header follows a change of address and port (WIRE.md R7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TransportChecksum {
+    /// It has none over addresses.
+    None,
+    /// It is at this offset of the transport header.
+    At(usize),
+    /// It cannot follow, so the packet cannot become unicast.
+    Impossible,
 }
 
 impl Parsed {
+    /// Whether it is a packet of IPv6.
+    #[inline]
+    pub(super) fn is_v6(&self) -> bool {
+        self.source.is_ipv6()
+    }
+
     /// The length of the IP packet as it is.
     pub(super) fn xcast_len(&self) -> usize {
         self.end - self.ip
@@ -54,30 +100,75 @@ impl Parsed {
 
     /// The length of the IP packet without its Xcast header.
     pub(super) fn unicast_len(&self) -> usize {
-        self.xcast_len() - (self.transport - self.xcast)
+        self.xcast_len() - (self.rest - self.xcast)
     }
 
-    /// Where the transport header has its checksum over the IP addresses, if it has one; an
-    /// error if the packet cannot become unicast (WIRE.md R7).
-    pub(super) fn transport_checksum(&self) -> Result<Option<usize>, DropReason> {
-        let (needed, at) = match self.protocol {
-            protocol::UDP | protocol::UDP_LITE | protocol::DCCP => (8, Some(6)),
-            protocol::TCP => (20, Some(16)),
-            protocol::AH | protocol::ESP => return Err(DropReason::X2uImpossible),
-            _ if self.has_ports => return Err(DropReason::X2uImpossible),
-            _ => (0, None),
-        };
-        match self.end - self.transport >= needed {
-            true => Ok(at),
-            false => Err(DropReason::X2uImpossible),
+    /// Destination `index` of the list.
+    #[inline]
+    pub(super) fn address(&self, buffer: &[u8], index: usize) -> IpAddr {
+        match self.is_v6() {
+            true => self.address_v6(buffer, index).into(),
+            false => self.address_v4(buffer, index).into(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn address_v4(&self, buffer: &[u8], index: usize) -> Ipv4Addr {
+        let octets = buffer[self.lists.addresses + 4 * index..].first_chunk::<4>();
+        octets.map_or(Ipv4Addr::UNSPECIFIED, |octets| (*octets).into())
+    }
+
+    #[inline]
+    pub(super) fn address_v6(&self, buffer: &[u8], index: usize) -> Ipv6Addr {
+        let octets = buffer[self.lists.addresses + 16 * index..].first_chunk::<16>();
+        octets.map_or(Ipv6Addr::UNSPECIFIED, |octets| (*octets).into())
+    }
+
+    /// The DS byte of destination `index`, if D.
+    pub(super) fn ds_byte(&self, buffer: &[u8], index: usize) -> Option<u8> {
+        self.lists.ds_bytes.map(|at| buffer[at + index])
+    }
+
+    /// The port of destination `index`, if P.
+    pub(super) fn port(&self, buffer: &[u8], index: usize) -> Option<u16> {
+        self.lists.ports.map(|at| read_u16(buffer, at + 2 * index))
+    }
+
+    /// The transport header and what follows.
+    pub(super) fn transport<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
+        &buffer[self.transport..self.end]
+    }
+
+    /// The same for all packets of a source's channel.
+    pub(super) fn flow(&self) -> u64 {
+        let channel = (self.channel ^ self.channel >> 64) as u64;
+        match self.source {
+            IpAddr::V4(source) => mix(u64::from(source.to_bits()) << 32 | channel),
+            IpAddr::V6(source) => {
+                let source = source.to_bits();
+                mix(mix((source >> 64) as u64) ^ mix(source as u64 ^ channel.rotate_left(32)))
+            }
         }
     }
 
     /// Whether the packet is an ICMP echo request.
     pub(super) fn is_icmp_echo(&self, buffer: &[u8]) -> bool {
-        const ECHO_REQUEST: u8 = 8;
-        self.protocol == protocol::ICMP
-            && buffer[self.transport..self.end].first() == Some(&ECHO_REQUEST)
+        let kind = self.transport(buffer).first();
+        match self.protocol {
+            protocol::ICMP => kind == Some(&8),
+            next_header::ICMPV6 => kind == Some(&128),
+            _ => false,
+        }
+    }
+
+    /// Whether the packet is an ICMP error, which is never answered by another (R12).
+    pub(super) fn is_icmp_error(&self, buffer: &[u8]) -> bool {
+        let kind = self.transport(buffer).first();
+        match self.protocol {
+            protocol::ICMP => kind.is_none_or(|kind| matches!(kind, 3 | 4 | 5 | 11 | 12)),
+            next_header::ICMPV6 => kind.is_none_or(|kind| *kind < 128),
+            _ => false,
+        }
     }
 }
 
@@ -85,58 +176,62 @@ impl Parsed {
 /// order of the reasons.
 pub(super) fn parse(fib: &Fib, packet: &Packet<'_>) -> Result<Parsed, DropReason> {
     let bytes = packet.buffer.get(packet.start..).unwrap_or_default();
-    let ip = ipv4::Packet::parse(bytes).map_err(|_| DropReason::IpHeader)?;
-    if ip.protocol() != fib.code_points().ip_protocol {
-        return Err(DropReason::IpHeader);
-    }
-    if ip.is_fragment() {
-        return Err(DropReason::Fragment);
-    }
-    let source_entry = fib.lookup(ip.source());
-    if *fib.entry(source_entry) == Entry::Bad {
-        return Err(DropReason::Source);
-    }
-    let header = xcast4::Header::parse(ip.payload())?;
-    let live = header.bitmap();
-    if live == 0 {
+    let parsed = match bytes.first().map(|first| first >> 4) {
+        Some(4) => v4::parse(fib, packet, bytes)?,
+        Some(6) => v6::parse(fib, packet, bytes)?,
+        _ => return Err(DropReason::IpHeader),
+    };
+    if parsed.live == 0 {
         return Err(DropReason::NoLiveDestination);
     }
-    if ip.source().is_link_local() && !all_on_link(fib, packet.port, &header) {
+    if is_link_local(parsed.source) && !all_on_link(fib, packet, &parsed) {
         return Err(DropReason::Source);
     }
-    let xcast = packet.start + ip.header_len();
-    let transport = xcast + header.header_len();
-    let end = packet.start + ip.total_len();
-    Ok(Parsed {
-        ip: packet.start,
-        xcast,
-        transport,
-        tail: end.min(transport + TRANSPORT_LEN),
-        end,
-        source: ip.source(),
-        source_entry,
-        destination: ip.destination(),
-        ttl: ip.ttl(),
-        live,
-        channel: header.channel(),
-        keeps_xcast: header.keeps_xcast(),
-        has_ports: header.has_ports(),
-        has_ds_bytes: header.has_ds_bytes(),
-        protocol: header.protocol(),
-    })
+    Ok(parsed)
+}
+
+/// Where a packet to the source would go, if it may be one.
+fn source_entry(fib: &Fib, packet: &Packet<'_>, source: IpAddr) -> Result<Entry, DropReason> {
+    match fib.entry_for(source, packet.port) {
+        Entry::Bad => Err(DropReason::Source),
+        entry => Ok(entry),
+    }
 }
 
 /// Whether every live destination is on the link the packet came in by, or is this node.
-fn all_on_link(fib: &Fib, port: Option<PortId>, header: &xcast4::Header<'_>) -> bool {
-    let Some(port) = port else { return true };
-    xcast4::live_indices(header.bitmap()).all(|index| {
-        match fib.entry(fib.lookup(header.destination(index))) {
+fn all_on_link(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed) -> bool {
+    let Some(port) = packet.port else { return true };
+    xcast4::live_indices(parsed.live).all(|index| {
+        match fib.entry_for(parsed.address(packet.buffer, index), Some(port)) {
             Entry::Local => true,
-            Entry::OnLink(on) => *on == port,
-            Entry::Neighbor(adjacency) => fib.adjacency(*adjacency).port == port,
+            Entry::OnLink(on) => on == port,
+            Entry::Neighbor(adjacency) => fib.adjacency(adjacency).port == port,
             _ => false,
         }
     })
+}
+
+/// How the transport header at the start of `transport` follows a change of addresses.
+fn transport_checksum(
+    is_v6: bool,
+    protocol: u8,
+    has_ports: bool,
+    transport: &[u8],
+) -> TransportChecksum {
+    let (needed, at) = match protocol {
+        protocol::UDP | protocol::UDP_LITE | protocol::DCCP => (8, 6),
+        protocol::TCP => (TRANSPORT_LEN, 16),
+        protocol::AH | protocol::ESP => return TransportChecksum::Impossible,
+        _ if has_ports => return TransportChecksum::Impossible,
+        next_header::ICMPV6 if is_v6 => (4, 2),
+        _ => return TransportChecksum::None,
+    };
+    // Over IPv6 a datagram must have a checksum (RFC 8200 section 8.1).
+    let lacks = |at| is_v6 && protocol == protocol::UDP && read_u16(transport, at) == 0;
+    match transport.len() >= needed && !lacks(at) {
+        true => TransportChecksum::At(at),
+        false => TransportChecksum::Impossible,
+    }
 }
 
 impl From<xcast4::Malformed> for DropReason {

@@ -22,7 +22,10 @@ pub enum Target {
         address: IpAddr,
     },
     /// Into this node's own IP stack, without a link-layer header.
-    Host,
+    Host {
+        /// The port that the packet came in by; `None` if this node sent it.
+        from: Option<PortId>,
+    },
 }
 
 /// How a replica travels.
@@ -47,8 +50,9 @@ pub struct Replica {
     pub adjacency: Option<AdjacencyId>,
     /// How it travels.
     pub form: Form,
-    /// How many destinations it serves.
-    pub destinations: u8,
+    /// The destinations it serves, as a bitmap of the list. A fragment but the last stands for
+    /// none.
+    pub live: u128,
     /// Whether the head lies in the packet's buffer (else in the output).
     pub(super) in_place: bool,
     pub(super) head: Span,
@@ -57,6 +61,11 @@ pub struct Replica {
 }
 
 impl Replica {
+    /// How many destinations it serves.
+    pub fn destinations(&self) -> u32 {
+        self.live.count_ones()
+    }
+
     /// The length of the IP packet in octets.
     pub fn ip_len(&self) -> usize {
         (self.head.len + self.tail.len) as usize - LINK_HEADER_LEN

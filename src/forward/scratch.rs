@@ -1,6 +1,7 @@
 //! Room to work in, reused from packet to packet.
 
 use super::budget::Budgets;
+use super::reason::DropReason;
 use super::replica::{Form, Target};
 use crate::fib::{AdjacencyId, EntryId, Fib};
 use crate::wire::xcast4::DESTINATIONS_MAX;
@@ -25,35 +26,59 @@ pub(super) struct Plan {
     pub(super) live: u128,
     /// What a copy in Xcast form bears; `None` leaves it as it is.
     pub(super) dscp: Option<u8>,
+    /// A copy in Xcast form lists its live destinations alone.
+    pub(super) compact: bool,
+    /// A unicast copy leaves in fragments with this much payload each; 0 = whole.
+    pub(super) fragment: usize,
 }
 
 pub(super) struct Scratch {
-    /// The list indices and addresses of the live destinations, and what they led to.
+    /// The list indices and addresses (of one IP version or the other) of the live destinations,
+    /// and what they led to.
     pub(super) indices: [u8; DESTINATIONS_MAX],
-    pub(super) addresses: [u32; DESTINATIONS_MAX],
+    pub(super) addresses_v4: [u32; DESTINATIONS_MAX],
+    pub(super) addresses_v6: [u128; DESTINATIONS_MAX],
     pub(super) entries: [EntryId; DESTINATIONS_MAX],
     pub(super) parts: List<Part>,
     pub(super) plans: List<Plan>,
     /// Destinations that are delivered without a copy.
-    pub(super) seen_here: usize,
+    pub(super) seen_here: u128,
+    /// The destinations of the present packet that are dropped, by reason.
+    pub(super) dropped: List<(DropReason, u128)>,
+    /// The smallest MTU that the packet was too big for.
+    pub(super) narrowest: u32,
     pub(super) budgets: Budgets,
     /// By adjacency: the packet it was last a part of, and which.
     part_of: Vec<(u64, u8)>,
     packet: u64,
 }
 
+impl Plan {
+    /// A unicast copy for this node, to be filled in.
+    pub(super) const UNICAST: Plan = Plan {
+        target: Target::Host { from: None },
+        adjacency: None,
+        form: Form::Unicast,
+        live: 0,
+        dscp: None,
+        compact: false,
+        fragment: 0,
+    };
+}
+
 impl Default for Scratch {
     fn default() -> Scratch {
         let part = Part { adjacency: 0, direct: 0, behind: 0 };
-        let plan =
-            Plan { target: Target::Host, adjacency: None, form: Form::Xcast, live: 0, dscp: None };
         Scratch {
             indices: [0; DESTINATIONS_MAX],
-            addresses: [0; DESTINATIONS_MAX],
+            addresses_v4: [0; DESTINATIONS_MAX],
+            addresses_v6: [0; DESTINATIONS_MAX],
             entries: [0; DESTINATIONS_MAX],
             parts: List { items: [part; DESTINATIONS_MAX], len: 0 },
-            plans: List { items: [plan; DESTINATIONS_MAX], len: 0 },
+            plans: List { items: [Plan::UNICAST; DESTINATIONS_MAX], len: 0 },
             seen_here: 0,
+            dropped: List { items: [(DropReason::IpHeader, 0); DESTINATIONS_MAX], len: 0 },
+            narrowest: u32::MAX,
             budgets: Budgets::default(),
             part_of: Vec::new(),
             packet: 0,
@@ -63,7 +88,7 @@ impl Default for Scratch {
 
 impl Scratch {
     pub(super) fn prepare(&mut self, fib: &Fib) {
-        self.budgets.prepare(fib.limits().destinations_per_second);
+        self.budgets.prepare(fib.limits().destinations_per_second, fib.secret());
         self.part_of.clear();
         self.part_of.resize(fib.adjacencies().len(), (0, 0));
         self.packet = 0;
@@ -74,6 +99,17 @@ impl Scratch {
         self.parts.len = 0;
         self.plans.len = 0;
         self.seen_here = 0;
+        self.dropped.len = 0;
+        self.narrowest = u32::MAX;
+    }
+
+    /// Drops destinations of the present packet.
+    pub(super) fn drop(&mut self, reason: DropReason, live: u128) {
+        let known = &mut self.dropped.items[..self.dropped.len];
+        match known.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, destinations)) => *destinations |= live,
+            None => self.dropped.push((reason, live)),
+        }
     }
 
     /// The part of `adjacency` in the present packet.
@@ -107,5 +143,9 @@ impl<T: Copy> List<T> {
 
     pub(super) fn at(&self, index: usize) -> T {
         self.items[..self.len][index]
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = T> + '_ {
+        self.items[..self.len].iter().copied()
     }
 }

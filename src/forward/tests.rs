@@ -49,6 +49,8 @@ impl Table {
             name: format!("p{id}"),
             mtu: self.mtu,
             link_address: [2, 0, 0, 0, 0, id],
+
+            addresses: Vec::new(),
             up: true,
             reverse_path: self.reverse_path,
             accept_group_frames: false,
@@ -261,7 +263,10 @@ fn with_a_set_a_copy_hides_whom_it_does_not_serve() {
 fn own_addresses_are_delivered_at_any_ttl() {
     for ttl in [0, 1, 2] {
         let out = run(&TABLE.fib(), &packet(to(&[OWN, B]), ttl));
-        assert_eq!((out.replicas[0].0, out.counters.destinations_delivered), (Target::Host, 1));
+        assert_eq!(
+            (out.replicas[0].0, out.counters.destinations_delivered),
+            (Target::Host { from: Some(0) }, 1)
+        );
         assert_unicast(&out.replicas[0].2, OWN, 9000, ttl);
         let expired = u64::from(ttl < 2);
         assert_eq!(out.counters.drops[DropReason::TtlExpired as usize], expired);

@@ -141,11 +141,15 @@ impl XcastSocket {
         self.follow_kernel()?;
         let source = match message.source {
             Some(source) => source,
-            None => message.preferred_source().ok_or(HostError::NoSource)?,
+            None => {
+                let mut known = message.destinations.iter();
+                let source = known.find_map(|d| message::preferred_source(d.address));
+                source.ok_or(HostError::NoSource)?
+            }
         };
-        let mut buffer = message.packet(&self.code_points, source)?;
+        let buffer = message.packet(&self.code_points, source)?;
         let now = Instant::now();
-        self.engine.originate(&self.fib, &mut buffer, now);
+        self.engine.originate(&self.fib, &mut [buffer], 0, now);
         if self.engine.is_waiting() {
             self.engine.tend(&self.fib, now);
         }

@@ -1,7 +1,9 @@
-//! The classic BPF filter of a port's socket: only Xcast frames are copied up.
+//! The classic BPF filter of a packet socket: only Xcast packets are copied up.
+//!
+//! A program is a row of blocks. Each block is a list of tests; where all of them hold it ends as
+//! the block says, and where one fails the next block begins.
 
-use crate::wire::CodePoints;
-use crate::wire::ethernet;
+use crate::wire::{CodePoints, ethernet, ipv6};
 
 /// One instruction, as the kernel has it (`struct sock_filter`).
 type Instruction = libc::sock_filter;
@@ -9,120 +11,127 @@ type Instruction = libc::sock_filter;
 const LOAD_WORD: u16 = 0x20;
 const LOAD_HALF: u16 = 0x28;
 const LOAD_BYTE: u16 = 0x30;
+/// Loads the octet at X + k.
+const LOAD_BYTE_INDIRECT: u16 = 0x50;
+const ADD: u16 = 0x04;
+const SHIFT_LEFT: u16 = 0x64;
+/// Copies the accumulator to X.
+const TO_X: u16 = 0x07;
+const JUMP: u16 = 0x05;
 const JUMP_EQUAL: u16 = 0x15;
 const RETURN: u16 = 0x06;
 
 /// Negative offsets that stand for the packet's metadata (`SKF_AD_OFF` of linux/filter.h).
 const METADATA: u32 = 0xffff_f000;
+const ETHER_TYPE: u32 = METADATA;
 const PACKET_TYPE: u32 = METADATA + 4;
 const VLAN_TAG_PRESENT: u32 = METADATA + 48;
+/// Negative offsets from the link-layer header on, whatever the socket's kind (`SKF_LL_OFF`).
+/// There is no use of `SKF_NET_OFF`: such loads do not see what drivers leave in page fragments,
+/// which the IP header may be in.
+const LINK: u32 = 0xffe0_0000;
 
 const PACKET_HOST: u32 = 0;
 const PACKET_MULTICAST: u32 = 2;
 
-const ACCEPT: u32 = u32::MAX;
+const ACCEPT: Instruction = instruction(RETURN, 0, 0, u32::MAX);
+const DROP: Instruction = instruction(RETURN, 0, 0, 0);
 
-/// Accepts untagged frames that are for this port's own address or for the group's (WIRE.md "On
-/// the link" 2) and hold an IPv4 packet of the Xcast protocol.
-pub(super) fn xcast(code_points: &CodePoints) -> Vec<Instruction> {
-    let [a, b, c, d, e, f] = ethernet::group_address(code_points.all_routers_v4);
-    let (high, low) = (u32::from_be_bytes([a, b, c, d]), u32::from(u16::from_be_bytes([e, f])));
-    // A condition falls through to the next instruction where it holds, and jumps to the last,
-    // which drops, where it does not; only the test of the packet type has a second way.
-    const LENGTH: u8 = 15;
-    let load = |code, offset| instruction(code, 0, 0, offset);
-    let require = |at: u8, value| instruction(JUMP_EQUAL, 0, LENGTH - 2 - at, value);
-    vec![
-        load(LOAD_BYTE, PACKET_TYPE),
-        instruction(JUMP_EQUAL, 5, 0, PACKET_HOST), // to the VLAN test
-        require(2, PACKET_MULTICAST),
-        load(LOAD_WORD, 0),
-        require(4, high),
-        load(LOAD_HALF, 4),
-        require(6, low),
-        load(LOAD_BYTE, VLAN_TAG_PRESENT),
-        require(8, 0),
-        load(LOAD_HALF, 12),
-        require(10, u32::from(ethernet::TYPE_IPV4)),
-        load(LOAD_BYTE, 14 + 9),
-        require(12, u32::from(code_points.ip_protocol)),
-        instruction(RETURN, 0, 0, ACCEPT),
-        instruction(RETURN, 0, 0, 0),
+/// Accepts untagged frames that are for the interface's own address or for one of the two groups'
+/// (WIRE.md "On the link" 2) and hold an Xcast packet: IPv4 of the Xcast protocol, or IPv6 whose
+/// first extension header, or first behind Hop-by-Hop, is the Xcast routing header.
+///
+/// `ip_at` is where the socket's data has the IP header: 14 with `SOCK_RAW` on Ethernet, 0 with
+/// `SOCK_DGRAM`.
+pub(super) fn xcast(code_points: &CodePoints, ip_at: u32) -> Vec<Instruction> {
+    const HOP_BY_HOP: u32 = ipv6::next_header::HOP_BY_HOP as u32;
+    const ROUTING: u32 = ipv6::next_header::ROUTING as u32;
+    let routing_type = u32::from(code_points.routing_type);
+    let (next_header, extension) = (ip_at + 6, ip_at + ipv6::HEADER_LEN as u32);
+    let ipv4 = || is(LOAD_HALF, ETHER_TYPE, u32::from(ethernet::TYPE_IPV4));
+    let ipv6 = || is(LOAD_HALF, ETHER_TYPE, u32::from(ethernet::TYPE_IPV6));
+    let protocol = is(LOAD_BYTE, ip_at + 9, u32::from(code_points.ip_protocol));
+    let behind_hop_by_hop = Test {
+        load: vec![
+            // Hop-by-Hop's length in 8-octet units, not counting the first.
+            instruction(LOAD_BYTE, 0, 0, extension + 1),
+            instruction(ADD, 0, 0, 1),
+            instruction(SHIFT_LEFT, 0, 0, 3),
+            instruction(TO_X, 0, 0, 0),
+            instruction(LOAD_BYTE_INDIRECT, 0, 0, extension + 2),
+        ],
+        value: routing_type,
+    };
+    [
+        to_us_or_else_drop(code_points),
+        block(&[is(LOAD_BYTE, VLAN_TAG_PRESENT, 1)], DROP),
+        block(&[ipv4(), protocol], ACCEPT),
+        block(
+            &[
+                ipv6(),
+                is(LOAD_BYTE, next_header, ROUTING),
+                is(LOAD_BYTE, extension + 2, routing_type),
+            ],
+            ACCEPT,
+        ),
+        block(
+            &[
+                ipv6(),
+                is(LOAD_BYTE, next_header, HOP_BY_HOP),
+                is(LOAD_BYTE, extension, ROUTING),
+                behind_hop_by_hop,
+            ],
+            ACCEPT,
+        ),
+        vec![DROP],
     ]
+    .concat()
 }
 
-fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> Instruction {
+/// Goes on behind itself with frames to the interface's own address or to the groups'.
+fn to_us_or_else_drop(code_points: &CodePoints) -> Vec<Instruction> {
+    let group = |address: [u8; 6], behind: u32| {
+        let [a, b, c, d, e, f] = address;
+        let tests = [
+            is(LOAD_BYTE, PACKET_TYPE, PACKET_MULTICAST),
+            is(LOAD_WORD, LINK, u32::from_be_bytes([a, b, c, d])),
+            is(LOAD_HALF, LINK + 4, u32::from(u16::from_be_bytes([e, f]))),
+        ];
+        block(&tests, instruction(JUMP, 0, 0, behind))
+    };
+    // Written from its end, as each way out jumps over what is behind it.
+    let v6 = group(ethernet::group_address_v6(code_points.all_routers_v6), 1);
+    let v4 = group(ethernet::group_address(code_points.all_routers_v4), v6.len() as u32 + 1);
+    let behind = (v4.len() + v6.len()) as u32 + 1;
+    let own = [is(LOAD_BYTE, PACKET_TYPE, PACKET_HOST)];
+    [block(&own, instruction(JUMP, 0, 0, behind)), v4, v6, vec![DROP]].concat()
+}
+
+/// What is loaded into the accumulator, and the value it must have. A load behind the packet's
+/// end drops the packet at once.
+struct Test {
+    load: Vec<Instruction>,
+    value: u32,
+}
+
+fn is(load: u16, offset: u32, value: u32) -> Test {
+    Test { load: vec![instruction(load, 0, 0, offset)], value }
+}
+
+/// Tests that must all hold to come to `end`; where one does not, what follows the block is next.
+fn block(tests: &[Test], end: Instruction) -> Vec<Instruction> {
+    let mut program = vec![end];
+    for test in tests.iter().rev() {
+        let over = program.len() as u8;
+        let jump = instruction(JUMP_EQUAL, 0, over, test.value);
+        program.splice(0..0, test.load.iter().copied().chain([jump]));
+    }
+    program
+}
+
+const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> Instruction {
     Instruction { code, jt, jf, k }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::{Ipv4Addr, Ipv6Addr};
-
-    /// What the kernel would answer: whether the frame is accepted.
-    fn run(program: &[Instruction], packet_type: u32, vlan: bool, frame: &[u8]) -> bool {
-        let (mut accumulator, mut at) = (0, 0);
-        loop {
-            let Instruction { code, jt, jf, k } = program[at];
-            at += 1;
-            let bytes = |n: usize| frame.get(k as usize..k as usize + n);
-            let loaded = match (code, k) {
-                (LOAD_BYTE, PACKET_TYPE) => Some(packet_type),
-                (LOAD_BYTE, VLAN_TAG_PRESENT) => Some(u32::from(vlan)),
-                (LOAD_BYTE, _) => bytes(1).map(|b| u32::from(b[0])),
-                (LOAD_HALF, _) => bytes(2).map(|b| u32::from(u16::from_be_bytes([b[0], b[1]]))),
-                (LOAD_WORD, _) => bytes(4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]])),
-                (JUMP_EQUAL, _) => {
-                    at += usize::from(if accumulator == k { jt } else { jf });
-                    continue;
-                }
-                (RETURN, _) => return k != 0,
-                _ => panic!("no such instruction: {code:#x}"),
-            };
-            // A load behind the end of the frame drops it.
-            let Some(loaded) = loaded else { return false };
-            accumulator = loaded;
-        }
-    }
-
-    fn program() -> Vec<Instruction> {
-        xcast(&CodePoints {
-            ip_protocol: 253,
-            all_routers_v4: Ipv4Addr::new(224, 0, 0, 254),
-            all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
-            routing_type: 253,
-            ports_option: 0x5e,
-        })
-    }
-
-    fn frame(destination: [u8; 6], ether_type: u16, protocol: u8) -> Vec<u8> {
-        let mut frame = ethernet::header(destination, [2; 6], ether_type).to_vec();
-        frame.extend([0; 20]);
-        frame[23] = protocol;
-        frame
-    }
-
-    #[test]
-    fn accepts_xcast_frames_for_this_port_and_the_group_alone() {
-        const OWN: [u8; 6] = [2, 0, 0, 0, 0, 1];
-        const GROUP: [u8; 6] = [1, 0, 0x5e, 0, 0, 0xfe];
-        const OTHER_GROUP: [u8; 6] = [1, 0, 0x5e, 0, 0, 0xfb];
-        for (packet_type, vlan, destination, ether_type, protocol, accepted) in [
-            (0, false, OWN, 0x0800, 253, true),
-            (2, false, GROUP, 0x0800, 253, true),
-            (2, false, OTHER_GROUP, 0x0800, 253, false),
-            (1, false, [0xff; 6], 0x0800, 253, false), // broadcast
-            (3, false, [2; 6], 0x0800, 253, false),    // another station's
-            (4, false, OWN, 0x0800, 253, false),       // our own, outgoing
-            (0, true, OWN, 0x0800, 253, false),
-            (0, false, OWN, 0x86dd, 253, false),
-            (0, false, OWN, 0x0800, 17, false),
-        ] {
-            let frame = frame(destination, ether_type, protocol);
-            let case = (packet_type, vlan, destination, ether_type, protocol);
-            assert_eq!(run(&program(), packet_type, vlan, &frame), accepted, "{case:?}");
-        }
-        assert!(!run(&program(), 0, false, &frame(OWN, 0x0800, 253)[..23]), "cut short");
-    }
-}
+mod tests;

@@ -1,10 +1,10 @@
 //! A device in memory: tests put frames in and look at what comes out.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use super::{Frame, Pieces, Receive, Transmit};
 use crate::wire::ethernet;
-use std::net::Ipv4Addr;
 
 /// Received frames, in order.
 #[derive(Default)]
@@ -15,8 +15,12 @@ pub struct MemoryReceiver {
 
 impl MemoryReceiver {
     /// A device on which frames to `group`'s link-layer address are known as such.
-    pub fn new(group: Ipv4Addr) -> MemoryReceiver {
-        MemoryReceiver { frames: VecDeque::new(), group: Some(ethernet::group_address(group)) }
+    pub fn new(group: impl Into<IpAddr>) -> MemoryReceiver {
+        let group = match group.into() {
+            IpAddr::V4(group) => ethernet::group_address(group),
+            IpAddr::V6(group) => ethernet::group_address_v6(group),
+        };
+        MemoryReceiver { frames: VecDeque::new(), group: Some(group) }
     }
 
     /// Lets a frame arrive.

@@ -3,16 +3,21 @@
 //! - [`packet`]: one bound `AF_PACKET` socket a port: a TPACKET_V2 ring to receive, `sendmmsg`
 //!   to send.
 //! - [`memory`] and [`pcap`]: the same two faces without a kernel, for tests and files.
-//! - [`datagram`]: UDP reception with TTL and DS byte, for `xcast recv`.
-//! - [`inject`]: packets into this node's own IP stack.
+//! - [`datagram`]: UDP reception with TTL and DS byte, for `xcast recv`, and what ICMP says about
+//!   datagrams sent.
+//! - [`inject`]: packets into this node's own IP stack, and ICMP messages out of it.
+//! - [`listen`]: Xcast packets that arrive at a host, whatever the interface.
 //!
 //! The packet path sees a device through two traits: [`Receive`] lends received frames, and
 //! [`Transmit`] sends replicas that lie in two pieces. Both are used by static dispatch.
 
 #![allow(unsafe_code)]
 
+use std::net::IpAddr;
+
 pub mod datagram;
 pub mod inject;
+pub mod listen;
 pub mod memory;
 pub mod packet;
 pub mod pcap;
@@ -62,9 +67,20 @@ pub trait Transmit {
     );
 }
 
-/// Delivers IP packets into this node's own stack.
+/// Hands packets to this node's own stack: to be delivered here, and ICMP messages to be sent.
 pub trait Deliver {
-    /// Delivers a packet given in two pieces to its own destination, which must be an address of
-    /// this node. Returns whether the stack took it.
-    fn deliver(&mut self, head: &[u8], tail: &[u8]) -> bool;
+    /// Delivers a packet given in two pieces, the first with its whole IP header, to its own
+    /// destination, which must be an address of this node; `interface` is the one that a
+    /// link-local destination is on. A packet to a multicast group, which is one that stays
+    /// Xcast (WIRE.md R3), is for this node's Xcast sockets. Returns whether the stack took it.
+    fn deliver(&mut self, head: &[u8], tail: &[u8], interface: Option<u32>) -> bool;
+
+    /// Sends an ICMP message (ICMPv6 where `to` is of IPv6), with source and way of the stack's
+    /// own choice; `interface` is the one that a link-local `to` is on. The checksum of an IPv4
+    /// message is the caller's, that of an IPv6 message is filled in. Returns whether the stack
+    /// took it; one that cannot send any takes none.
+    fn report(&mut self, to: IpAddr, interface: Option<u32>, icmp: &[u8]) -> bool {
+        let _ = (to, interface, icmp);
+        false
+    }
 }

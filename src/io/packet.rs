@@ -14,7 +14,9 @@ use super::{Frame, Pieces, Receive, Transmit, filter};
 use crate::wire::CodePoints;
 use crate::wire::ethernet;
 
-const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
+pub(super) const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
+/// Counts of packets received and dropped since the last reading, which sets them back to 0.
+pub(super) const STATISTICS: libc::c_int = 6;
 /// Frames handed to the kernel in one call.
 const SEND_BATCH: usize = 64;
 /// Octets that may wait in the socket's send queue.
@@ -30,11 +32,11 @@ pub fn open(
     mtu: u32,
     code_points: &CodePoints,
 ) -> io::Result<(PacketReceiver, PacketTransmitter)> {
-    let socket = Arc::new(socket()?);
+    let socket = Arc::new(socket(libc::SOCK_RAW)?);
     let fd = socket.as_raw_fd();
     // The socket is not bound to a protocol yet, so nothing arrives before all is set.
     set_option(fd, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1)?;
-    attach_filter(fd, &mut filter::xcast(code_points))?;
+    attach_filter(fd, &mut filter::xcast(code_points, ethernet::HEADER_LEN as u32))?;
     let ring = Ring::new(fd, mtu as usize + ethernet::HEADER_LEN)?;
     set_send_buffer(fd)?;
     bind(fd, interface, libc::ETH_P_ALL as u16)?;
@@ -44,7 +46,7 @@ pub fn open(
 
 /// Opens the sending face alone: nothing is received.
 pub fn open_sender(interface: u32) -> io::Result<PacketTransmitter> {
-    let socket = Arc::new(socket()?);
+    let socket = Arc::new(socket(libc::SOCK_RAW)?);
     set_send_buffer(socket.as_raw_fd())?;
     bind(socket.as_raw_fd(), interface, 0)?;
     Ok(PacketTransmitter { socket, messages: Vec::new(), pieces: Vec::new() })
@@ -65,9 +67,7 @@ impl PacketReceiver {
 
     /// How many frames were lost so far because the ring was full.
     pub fn overruns(&mut self) -> u64 {
-        const PACKET_STATISTICS: libc::c_int = 6;
-        // [packets, drops]; reading sets them back to 0.
-        let counts = option(self.as_raw_fd(), libc::SOL_PACKET, PACKET_STATISTICS, [0u32; 2]);
+        let counts = option(self.as_raw_fd(), libc::SOL_PACKET, STATISTICS, [0u32; 2]);
         self.overruns += counts.map_or(0, |[_, drops]| u64::from(drops));
         self.overruns
     }
@@ -181,13 +181,14 @@ fn message(pieces: &mut [libc::iovec; 2]) -> libc::mmsghdr {
     libc::mmsghdr { msg_hdr: header, msg_len: 0 }
 }
 
-fn socket() -> io::Result<OwnedFd> {
-    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+/// A packet socket of a kind (`SOCK_RAW`, `SOCK_DGRAM`) that receives nothing yet.
+pub(super) fn socket(kind: libc::c_int) -> io::Result<OwnedFd> {
+    let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no pointers; the descriptor, if any, is new and belongs to nobody else.
     unsafe { Ok(OwnedFd::from_raw_fd(check(libc::socket(libc::AF_PACKET, kind, 0))?)) }
 }
 
-fn attach_filter(fd: RawFd, program: &mut [libc::sock_filter]) -> io::Result<()> {
+pub(super) fn attach_filter(fd: RawFd, program: &mut [libc::sock_filter]) -> io::Result<()> {
     let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     set_option(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
 }
@@ -198,8 +199,8 @@ fn set_send_buffer(fd: RawFd) -> io::Result<()> {
         .or_else(|_| set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, &SEND_BUFFER_LEN))
 }
 
-/// Binds to an interface; protocol 0 receives nothing.
-fn bind(fd: RawFd, interface: u32, protocol: u16) -> io::Result<()> {
+/// Binds to an interface, 0 for all of them; protocol 0 receives nothing.
+pub(super) fn bind(fd: RawFd, interface: u32, protocol: u16) -> io::Result<()> {
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
         sll_protocol: protocol.to_be(),

@@ -42,18 +42,23 @@ pub struct Dropped {
 
 impl IngressDrop {
     /// Creates the table `xcast-NAME` in the current network namespace, without any interface
-    /// yet. What it will drop is Xcast4: IPv4 packets of protocol `ip_protocol`, whatever their
-    /// destination; VLAN-tagged frames are left alone. A table of this name whose owner is gone
-    /// is replaced.
+    /// yet. What it will drop is Xcast4, IPv4 packets of protocol `ip_protocol`, and Xcast6, IPv6
+    /// packets whose first extension header, or first behind Hop-by-Hop, is a routing header of
+    /// `routing_type`, whatever their destination; VLAN-tagged frames are left alone. A table of
+    /// this name whose owner is gone is replaced.
     ///
     /// # Errors
     /// [`KernelError::Owned`] if a live process has this table. Otherwise the kernel refused:
     /// `CAP_NET_ADMIN` is missing, or it has no nftables.
-    pub fn open(name: &str, ip_protocol: u8) -> Result<IngressDrop, KernelError> {
+    pub fn open(name: &str, ip_protocol: u8, routing_type: u8) -> Result<IngressDrop, KernelError> {
         let mut this = IngressDrop {
             channel: Channel::open(NETLINK_NETFILTER)?,
             table: format!("xcast-{name}"),
-            rules: vec![message::xcast4(ip_protocol)],
+            rules: vec![
+                message::xcast4(ip_protocol),
+                message::xcast6(routing_type),
+                message::xcast6_behind_hop_by_hop(routing_type),
+            ],
         };
         let action = format!("create the nftables table {}", this.table);
         let mut verdict = this.commit(&action, |batch| batch.replace_table(true))?;

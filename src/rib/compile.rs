@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
-use crate::fib::{Capability, Entry, Fib, FibBuilder, Hop, Port, mask_v4};
+use crate::fib::{Capability, Entry, Fib, FibBuilder, Hop, Port, is_link_local, mask_v4};
 use crate::wire::ethernet;
 
 /// What a route comes to.
@@ -30,6 +30,8 @@ impl Rib {
         let ports = (0..self.ports.len()).map(|slot| self.port(slot)).collect();
         let mut builder = FibBuilder::new(self.settings.code_points, ports);
         builder.limits(self.settings.limits.clone());
+        builder.compact(self.settings.compact);
+        builder.secret(self.settings.secret);
         self.add_neighbors(&mut builder);
         let tables: Vec<Vec<(Prefix, Resolved)>> = self
             .settings
@@ -61,10 +63,17 @@ impl Rib {
             name: link.name.clone(),
             mtu: link.mtu,
             link_address: link.address?,
+            addresses: self.addresses_on(link.index).collect(),
             up: is_up(link),
             reverse_path: settings.reverse_path,
             accept_group_frames: settings.accept_group_frames,
         })
+    }
+
+    /// The addresses of this node on a link.
+    fn addresses_on(&self, interface: InterfaceIndex) -> impl Iterator<Item = IpAddr> + '_ {
+        let own = self.addresses.values().filter(move |own| own.interface == interface);
+        own.map(|own| own.address)
     }
 
     fn add_neighbors(&self, builder: &mut FibBuilder) {
@@ -86,24 +95,34 @@ impl Rib {
         builder.adjacency(port, address, rewrite, self.capability(interface, address));
     }
 
-    pub(super) fn capability(&self, interface: InterfaceIndex, address: IpAddr) -> Capability {
-        let by_port = || {
-            let settings = self.links.get(&interface).and_then(|link| self.settings.port(link));
-            settings.is_some_and(|settings| settings.neighbors_capable)
-        };
-        match self.settings.pins.get(&address).copied().unwrap_or_else(by_port) {
-            true => Capability::Capable,
-            false => Capability::Incapable,
+    fn capability(&self, interface: InterfaceIndex, address: IpAddr) -> Capability {
+        match self.is_capable(interface, address) {
+            Some(true) => Capability::Capable,
+            // Unknown counts as incapable (R9).
+            Some(false) | None => Capability::Incapable,
         }
     }
 
-    /// The live IPv4 routes of a kernel table; its gateways become adjacencies.
+    /// Whether a neighbor handles Xcast, as far as that is known: configured, or found by probes.
+    pub fn is_capable(&self, interface: InterfaceIndex, address: IpAddr) -> Option<bool> {
+        if let Some(pinned) = self.settings.pins.get(&address) {
+            return Some(*pinned);
+        }
+        let settings = self.links.get(&interface).and_then(|link| self.settings.port(link))?;
+        match settings.neighbors {
+            NeighborPolicy::All => Some(true),
+            NeighborPolicy::None => Some(false),
+            NeighborPolicy::Probe => self.probed.get(&(interface, address)).copied(),
+        }
+    }
+
+    /// The live routes of a kernel table; its gateways become adjacencies.
     fn kernel_table(&self, table: u32, builder: &mut FibBuilder) -> Vec<(Prefix, Resolved)> {
         let mut routes: BTreeMap<(u8, Prefix), Resolved> = BTreeMap::new();
         for ((_, prefix, _), action) in self.table_routes(table) {
             let key = (prefix.length(), *prefix);
             // In the order of preference, so the first that can forward is the one.
-            if prefix.address().is_ipv4()
+            if !is_scoped(prefix)
                 && !routes.contains_key(&key)
                 && let Some(resolved) = self.resolve(action)
             {
@@ -177,12 +196,12 @@ impl Rib {
         let mut dead: Vec<Prefix> = Vec::new();
         for table in &self.settings.kernel_tables {
             let routes = self.table_routes(*table);
-            let routes = routes.filter(|(key, _)| key.1.address().is_ipv4());
+            let routes = routes.filter(|(key, _)| !is_scoped(&key.1));
             dead.extend(routes.filter(|(_, a)| self.resolve(a).is_none()).map(|(key, _)| key.1));
         }
         let statics = self.settings.static_routes.iter();
         let down = statics.filter(|route| self.resolve_static(&route.target).is_none());
-        dead.extend(down.map(|route| route.prefix).filter(|p| p.address().is_ipv4()));
+        dead.extend(down.map(|route| route.prefix));
         dead.sort_by_key(Prefix::length);
         for prefix in dead {
             builder.route(prefix, Entry::PortDown);
@@ -191,7 +210,6 @@ impl Rib {
 
     fn static_table(&self) -> Vec<(Prefix, Resolved)> {
         let routes = self.settings.static_routes.iter();
-        let routes = routes.filter(|route| route.prefix.address().is_ipv4());
         let live = routes.filter_map(|r| Some((r.prefix, self.resolve_static(&r.target)?)));
         let mut table: Vec<_> = live.collect();
         table.sort_by_key(|(prefix, _)| prefix.length());
@@ -232,11 +250,18 @@ impl Rib {
             }
         }
         for own in self.addresses.values() {
-            if self.links.get(&own.interface).is_some_and(|link| link.admin_up) {
+            let link = self.links.get(&own.interface);
+            if link.is_some_and(|link| link.admin_up) && !is_scoped(&Prefix::host(own.address)) {
                 builder.route(Prefix::host(own.address), Entry::Local);
             }
         }
     }
+}
+
+/// Whether the addresses of a prefix are link-local IPv6 ones, which no table can hold, as every
+/// link has them.
+fn is_scoped(prefix: &Prefix) -> bool {
+    prefix.address().is_ipv6() && is_link_local(prefix.address())
 }
 
 /// The subnet of an own address: on a point-to-point link the other end's.

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 pub use change::*;
-pub use settings::{PortPolicy, PortSettings, Settings, StaticRoute, StaticTarget};
+pub use settings::{NeighborPolicy, PortPolicy, PortSettings, Settings, StaticRoute, StaticTarget};
 pub use view::{NeighborView, RouteView};
 
 use crate::fib::{PortId, Prefix};
@@ -36,6 +36,8 @@ pub struct Rib {
     addresses: BTreeMap<(InterfaceIndex, IpAddr, u8), Address>,
     routes: BTreeMap<RouteKey, Vec<RouteAction>>,
     neighbors: BTreeMap<(InterfaceIndex, IpAddr), Neighbor>,
+    /// What probes have found of neighbors.
+    probed: BTreeMap<(InterfaceIndex, IpAddr), bool>,
     /// The interface of each port slot; a slot is free again when its interface vanishes.
     ports: Vec<Option<InterfaceIndex>>,
     generation: u64,
@@ -52,6 +54,7 @@ impl Rib {
             addresses: BTreeMap::new(),
             routes: BTreeMap::new(),
             neighbors: BTreeMap::new(),
+            probed: BTreeMap::new(),
             ports: Vec::new(),
             generation: 0,
         }
@@ -83,6 +86,23 @@ impl Rib {
             }
             whole => self.replace(whole),
         }
+    }
+
+    /// Takes over what probes have found of a neighbor; `None` if nothing is known any more.
+    /// Returns whether a new Fib is worth compiling.
+    pub fn set_probed(
+        &mut self,
+        interface: InterfaceIndex,
+        address: IpAddr,
+        capable: Option<bool>,
+    ) -> bool {
+        let key = (interface, address);
+        let before = self.is_capable(interface, address);
+        match capable {
+            Some(capable) => self.probed.insert(key, capable),
+            None => self.probed.remove(&key),
+        };
+        before != self.is_capable(interface, address)
     }
 
     /// Takes a whole dump over.
@@ -132,6 +152,7 @@ impl Rib {
         self.vanished += 1;
         self.addresses.retain(|key, _| key.0 != index);
         self.neighbors.retain(|key, _| key.0 != index);
+        self.probed.retain(|key, _| key.0 != index);
         self.assign_ports();
         known
     }

@@ -22,6 +22,10 @@ pub struct Settings {
     pub static_routes: Vec<StaticRoute>,
     /// Who may send, to whom, and how much.
     pub limits: Limits,
+    /// Copies that stay Xcast list their live destinations alone.
+    pub compact: bool,
+    /// A number that others do not know, see [`Fib::secret`](crate::fib::Fib::secret).
+    pub secret: u64,
 }
 
 /// What interfaces are ports.
@@ -39,9 +43,20 @@ pub struct PortSettings {
     /// The check of packets' sources.
     pub reverse_path: ReversePath,
     /// Whether its neighbors handle Xcast, where they are not pinned.
-    pub neighbors_capable: bool,
+    pub neighbors: NeighborPolicy,
     /// Forward frames that were sent to the group's own link-layer address.
     pub accept_group_frames: bool,
+}
+
+/// How a port's neighbors are known to handle Xcast (WIRE.md R9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NeighborPolicy {
+    /// Each is asked.
+    Probe,
+    /// They all do.
+    All,
+    /// None does.
+    None,
 }
 
 /// A configured route.
@@ -67,7 +82,7 @@ pub enum StaticTarget {
 }
 
 impl Settings {
-    /// All interfaces are ports, nothing is restricted; for hosts and tests.
+    /// All interfaces are ports with neighbors that all handle Xcast, nothing is restricted.
     pub fn open(code_points: CodePoints) -> Settings {
         Settings {
             code_points,
@@ -76,6 +91,8 @@ impl Settings {
             kernel_tables: vec![254],
             static_routes: Vec::new(),
             limits: Limits::default(),
+            compact: false,
+            secret: 0,
         }
     }
 
@@ -97,7 +114,7 @@ impl Default for PortSettings {
     fn default() -> PortSettings {
         PortSettings {
             reverse_path: ReversePath::Strict,
-            neighbors_capable: true,
+            neighbors: NeighborPolicy::All,
             accept_group_frames: false,
         }
     }

@@ -69,8 +69,7 @@ fn rib(settings: Settings) -> Rib {
 }
 
 fn entry(fib: &Fib, text: &str) -> Entry {
-    let IpAddr::V4(address) = ip(text) else { panic!("IPv4 only") };
-    fib.entry(fib.lookup(address)).clone()
+    fib.entry_for(ip(text), None)
 }
 
 /// The gateway that a flow to an address takes.

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::fib::Capability;
 
 /// A next hop of a route, as people see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +34,8 @@ pub struct NeighborView {
     pub link_address: Option<LinkAddress>,
     /// The kernel's state of it.
     pub state: NeighborState,
-    /// Whether it handles Xcast packets.
-    pub capability: Capability,
+    /// Whether it handles Xcast packets, as far as that is known.
+    pub capable: Option<bool>,
     /// Whether that is configured.
     pub pinned: bool,
 }
@@ -125,7 +124,7 @@ impl Rib {
                 interface: self.link_name(neighbor.interface).unwrap_or_default(),
                 link_address: neighbor.link_address,
                 state: neighbor.state,
-                capability: self.capability(neighbor.interface, neighbor.address),
+                capable: self.is_capable(neighbor.interface, neighbor.address),
                 pinned: self.settings.pins.contains_key(&neighbor.address),
             })
             .collect()

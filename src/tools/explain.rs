@@ -1,6 +1,6 @@
 //! `xcast explain`: why did it not arrive?
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::show::Control;
 use super::{Failure, output};
@@ -10,10 +10,10 @@ use crate::control::{Explanation, Fate, PlannedReplica, Question, Request};
 pub(super) struct Explain {
     /// Destinations: ADDR,...
     #[arg(value_name = "DEST", value_delimiter = ',', required = true)]
-    destinations: Vec<Ipv4Addr>,
+    destinations: Vec<IpAddr>,
     /// Source of the packet; the router itself if not given
     #[arg(long, value_name = "ADDR")]
-    source: Option<Ipv4Addr>,
+    source: Option<IpAddr>,
     /// Octets of UDP payload
     #[arg(long, value_name = "BYTES", default_value_t = 64)]
     size: u16,

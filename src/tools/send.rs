@@ -1,7 +1,7 @@
 //! `xcast send`: a UDP datagram to many destinations in one packet.
 
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,10 @@ use super::experiment::Experiment;
 use super::{Failure, output};
 use crate::forward::{Counters, DropReason};
 use crate::host::{Destination, HostError, Message, XcastSocket, reserve_port};
-use crate::wire::xcast4::DESTINATIONS_MAX;
 
 #[derive(clap::Args)]
 pub(super) struct Send {
-    /// Destinations: ADDR[:PORT][/DSCP],...
+    /// Destinations: ADDR[:PORT][/DSCP],... (IPv6 with a port: [ADDR]:PORT)
     #[arg(long, value_name = "LIST", value_delimiter = ',', required = true)]
     to: Vec<String>,
     /// UDP port of the destinations that name none
@@ -45,7 +44,7 @@ pub(super) struct Send {
     interval: Duration,
     /// Channel identifier, decimal or 0x hexadecimal; 0 = none
     #[arg(long, default_value = "0", value_parser = channel)]
-    channel: u32,
+    channel: u128,
     /// Hide from receivers and later routers the destinations they do not serve
     #[arg(long)]
     anonymous: bool,
@@ -72,7 +71,7 @@ pub(super) fn run(send: &Send) -> Result<(), Failure> {
     let mut socket = XcastSocket::open(code_points, send.interface.as_deref()).map_err(failure)?;
     let (_held, source_port) = reserve_port(send.source_port)
         .map_err(|error| Failure::Work(format!("source port {}: {error}", send.source_port)))?;
-    let mut message = Message {
+    let message = Message {
         destinations: &destinations,
         source: None,
         source_port,
@@ -83,7 +82,6 @@ pub(super) fn run(send: &Send) -> Result<(), Failure> {
         ttl: send.ttl,
         payload: &payload,
     };
-    message.source = message.preferred_source();
     let start = Instant::now();
     for number in 0..send.count {
         wait_until(start, send.interval, number);
@@ -160,19 +158,11 @@ impl Send {
 }
 
 fn destinations(texts: &[String], port: Option<u16>) -> Result<Vec<Destination>, Failure> {
-    if texts.len() > DESTINATIONS_MAX {
-        let count = texts.len();
-        return Err(Failure::Usage(format!(
-            "--to: {count} destinations, a packet lists {DESTINATIONS_MAX} at most"
-        )));
-    }
     texts.iter().map(|text| destination(text, port).map_err(Failure::Usage)).collect()
 }
 
+/// Reads `ADDR[:PORT][/DSCP]`; an IPv6 address with a port stands in brackets.
 fn destination(text: &str, port: Option<u16>) -> Result<Destination, String> {
-    if text.starts_with('[') || text.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()) {
-        return Err(format!("`{text}`: IPv6 is not built in this release"));
-    }
     let (place, dscp) = match text.split_once('/') {
         None => (text, None),
         Some((place, dscp)) => match dscp.parse() {
@@ -180,26 +170,37 @@ fn destination(text: &str, port: Option<u16>) -> Result<Destination, String> {
             _ => return Err(format!("`{text}`: `{dscp}` is not a DSCP, 0 to 63")),
         },
     };
-    let (address, port) = match place.split_once(':') {
-        None => (place, port.ok_or(format!("`{text}` names no port, and there is no --port"))?),
-        Some((address, own)) => {
-            (address, own.parse().map_err(|_| format!("`{text}`: `{own}` is not a UDP port"))?)
-        }
+    let bracketed = place.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (address, own) = match bracketed {
+        Some((address, "")) => (address, None),
+        Some((address, rest)) => match rest.strip_prefix(':') {
+            Some(own) => (address, Some(own)),
+            None => return Err(format!("`{text}`: `{rest}` behind the bracket is not a port")),
+        },
+        None if place.parse::<Ipv6Addr>().is_ok() => (place, None),
+        None => match place.split_once(':') {
+            None => (place, None),
+            Some((address, own)) => (address, Some(own)),
+        },
     };
-    let address: Ipv4Addr =
-        address.parse().map_err(|_| format!("`{text}`: `{address}` is not an IPv4 address"))?;
+    let port = match own {
+        Some(own) => own.parse().map_err(|_| format!("`{text}`: `{own}` is not a UDP port"))?,
+        None => port.ok_or(format!("`{text}` names no port, and there is no --port"))?,
+    };
+    let address: IpAddr =
+        address.parse().map_err(|_| format!("`{text}`: `{address}` is not an IP address"))?;
     match port {
         0 => Err(format!("`{text}`: 0 is not a port to send to")),
         port => Ok(Destination { address, port, dscp }),
     }
 }
 
-fn channel(text: &str) -> Result<u32, String> {
+fn channel(text: &str) -> Result<u128, String> {
     let parsed = match text.strip_prefix("0x") {
-        Some(digits) => u32::from_str_radix(digits, 16),
+        Some(digits) => u128::from_str_radix(digits, 16),
         None => text.parse(),
     };
-    parsed.map_err(|_| "not a number of 32 bits".to_owned())
+    parsed.map_err(|_| "not a number of 128 bits".to_owned())
 }
 
 #[cfg(test)]
@@ -216,8 +217,11 @@ mod tests {
         for wrong in ["", "10.0.0", "10.0.0.1:", "10.0.0.1:70000", "10.0.0.1:0", "10.0.0.1/64"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
-        for wrong in ["::1", "[::1]:9"] {
-            assert!(read(wrong).unwrap_err().contains("IPv6"), "{wrong}");
+        assert_eq!(read("2001:db8::1"), Ok(("2001:db8::1".to_owned(), 9)));
+        assert_eq!(read("[2001:db8::1]"), Ok(("2001:db8::1".to_owned(), 9)));
+        assert_eq!(read("[2001:db8::1]:7/46"), Ok(("2001:db8::1".to_owned(), 7)));
+        for wrong in ["[::1", "[::1]9", "[::1]:", "[10.0.0.1:7", "::1:", "[]:9"] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
         assert!(destination("10.0.0.1", None).is_err());
     }
@@ -225,6 +229,7 @@ mod tests {
     #[test]
     fn reads_channels() {
         assert_eq!((channel("17"), channel("0xff")), (Ok(17), Ok(255)));
-        assert!(channel("0x1ffffffff").is_err() && channel("x").is_err());
+        assert_eq!(channel("0x1ffffffff"), Ok(0x1_ffff_ffff));
+        assert!(channel(&format!("0x1{:032x}", 0)).is_err() && channel("x").is_err());
     }
 }

@@ -1,5 +1,7 @@
 //! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
 
+use std::net::IpAddr;
+
 /// A one's complement sum in progress. Adding is associative, so parts may be summed apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum(u64);
@@ -27,6 +29,15 @@ impl Sum {
     #[must_use]
     pub fn double(self, double: u32) -> Sum {
         Sum(self.0 + u64::from(double))
+    }
+
+    /// Adds an address, as a pseudo-header does.
+    #[must_use]
+    pub fn address(self, address: IpAddr) -> Sum {
+        match address {
+            IpAddr::V4(address) => self.double(address.to_bits()),
+            IpAddr::V6(address) => self.bytes(&address.octets()),
+        }
     }
 
     /// The sum in 16 bits, carries added in.
@@ -74,6 +85,13 @@ mod tests {
         let old = Sum::default().word(0x5555);
         let new = Sum::default().word(0x3285);
         assert_eq!(update(0xdd2f, old, new), 0x0000);
+    }
+
+    #[test]
+    fn sums_addresses_of_both_families() {
+        let sum = |address: &str| Sum::default().address(address.parse().unwrap()).fold();
+        assert_eq!(sum("10.0.0.1"), 0x0a01);
+        assert_eq!(sum("2001:db8::1:2"), 0x2dbc);
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub mod protocol {
 pub(crate) mod field {
     pub(crate) const TRAFFIC_CLASS: usize = 1;
     pub(crate) const TOTAL_LENGTH: usize = 2;
+    pub(crate) const FLAGS: usize = 6;
     pub(crate) const TTL: usize = 8;
     pub(crate) const PROTOCOL: usize = 9;
     pub(crate) const CHECKSUM: usize = 10;
@@ -88,6 +89,11 @@ impl<'a> Packet<'a> {
         read_u16(self.bytes, 6) & 0x3fff != 0
     }
 
+    /// Whether routers must not fragment it (DF).
+    pub fn forbids_fragments(&self) -> bool {
+        self.bytes[field::FLAGS] & 0x40 != 0
+    }
+
     /// The time to live.
     pub fn ttl(&self) -> u8 {
         self.bytes[field::TTL]
@@ -138,12 +144,7 @@ fn routes_by_source(mut options: &[u8]) -> bool {
 /// Lowers the TTL of a checked packet by one, repairing the checksum (RFC 1624). The TTL must
 /// not be 0.
 pub(crate) fn decrement_ttl(packet: &mut [u8]) {
-    let old = read_u16(packet, field::TTL);
-    packet[field::TTL] -= 1;
-    let new = read_u16(packet, field::TTL);
-    let (old, new) = (Sum::default().word(old), Sum::default().word(new));
-    let check = checksum::update(read_u16(packet, field::CHECKSUM), old, new);
-    packet[field::CHECKSUM..field::CHECKSUM + 2].copy_from_slice(&check.to_be_bytes());
+    set_ttl(packet, packet[field::TTL] - 1);
 }
 
 /// Gives a checked packet another DSCP, keeping its ECN bits and repairing the checksum.
@@ -153,6 +154,60 @@ pub(crate) fn set_dscp(packet: &mut [u8], dscp: u8) {
     let new = Sum::default().word(read_u16(packet, 0));
     let check = checksum::update(read_u16(packet, field::CHECKSUM), old, new);
     packet[field::CHECKSUM..field::CHECKSUM + 2].copy_from_slice(&check.to_be_bytes());
+}
+
+/// Gives a checked packet another TTL, repairing the checksum.
+pub(crate) fn set_ttl(packet: &mut [u8], ttl: u8) {
+    let old = Sum::default().word(read_u16(packet, field::TTL));
+    packet[field::TTL] = ttl;
+    let new = Sum::default().word(read_u16(packet, field::TTL));
+    let check = checksum::update(read_u16(packet, field::CHECKSUM), old, new);
+    packet[field::CHECKSUM..field::CHECKSUM + 2].copy_from_slice(&check.to_be_bytes());
+}
+
+/// Gives a checked packet another total length, repairing the checksum.
+pub(crate) fn set_total_len(packet: &mut [u8], length: u16) {
+    let old = Sum::default().word(read_u16(packet, field::TOTAL_LENGTH));
+    packet[field::TOTAL_LENGTH..field::TOTAL_LENGTH + 2].copy_from_slice(&length.to_be_bytes());
+    let check =
+        checksum::update(read_u16(packet, field::CHECKSUM), old, Sum::default().word(length));
+    packet[field::CHECKSUM..field::CHECKSUM + 2].copy_from_slice(&check.to_be_bytes());
+}
+
+/// Makes the header of `header_len` octets that of a fragment with `payload_len` octets from octet
+/// `offset`, a multiple of 8, on; `more` follow.
+pub(crate) fn make_fragment(
+    packet: &mut [u8],
+    header_len: usize,
+    payload_len: u16,
+    offset: u16,
+    more: bool,
+) {
+    const MORE_FRAGMENTS: u16 = 0x2000;
+    let flags = (offset / 8) | if more { MORE_FRAGMENTS } else { 0 };
+    packet[field::FLAGS..field::FLAGS + 2].copy_from_slice(&flags.to_be_bytes());
+    let total = header_len as u16 + payload_len;
+    packet[field::TOTAL_LENGTH..field::TOTAL_LENGTH + 2].copy_from_slice(&total.to_be_bytes());
+    fill_checksum(packet, header_len);
+}
+
+/// Replaces the options of a header by "no operation" that later fragments must not have (RFC 791
+/// section 3.1: those without the copied flag). The header was checked.
+pub(crate) fn blank_uncopied_options(header: &mut [u8]) {
+    const NO_OPERATION: u8 = 1;
+    const COPIED: u8 = 0x80;
+    let mut at = HEADER_LEN;
+    while at < header.len() && header[at] != 0 {
+        let length = match header[at] {
+            NO_OPERATION => 1,
+            _ => usize::from(header.get(at + 1).copied().unwrap_or(0)).max(2),
+        };
+        let end = header.len().min(at + length);
+        if header[at] & COPIED == 0 {
+            header[at..end].fill(NO_OPERATION);
+        }
+        at = end;
+    }
 }
 
 /// Fills in the header checksum of a packet whose header is `header_len` octets.

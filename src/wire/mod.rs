@@ -1,4 +1,5 @@
-//! Byte formats, both ways: Ethernet, IPv4, UDP and the Xcast header of RFC 5058.
+//! Byte formats, both ways: Ethernet, IPv4, IPv6, UDP, ICMP errors and the Xcast headers of
+//! RFC 5058.
 //!
 //! Every format has two faces. A *view* (`ipv4::Packet`, `xcast4::Header`) borrows bytes, checks
 //! them once when it is made, and from then on reads fields without failing. A *repr*
@@ -10,9 +11,15 @@
 
 pub mod checksum;
 pub mod ethernet;
+pub mod icmp;
 pub mod ipv4;
+pub mod ipv6;
+mod list;
+pub mod probe;
+pub mod trace;
 pub mod udp;
 pub mod xcast4;
+pub mod xcast6;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -39,4 +46,11 @@ pub(crate) fn read_u16(bytes: &[u8], at: usize) -> u16 {
 /// The four octets at `at`, in network order. The caller has checked that they are there.
 pub(crate) fn read_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// The IPv6 address at `at`. The caller has checked that its 16 octets are there.
+pub(crate) fn read_address(bytes: &[u8], at: usize) -> Ipv6Addr {
+    let mut octets = [0; 16];
+    octets.copy_from_slice(&bytes[at..at + 16]);
+    octets.into()
 }

@@ -5,7 +5,7 @@
 //! |            Length             |           Checksum            |
 //! ```
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::checksum::Sum;
 use super::ipv4::protocol;
@@ -25,17 +25,22 @@ pub struct Repr {
 impl Repr {
     /// Writes the header into the first 8 octets of `datagram`, whose rest is the payload, with
     /// the checksum over the pseudo-header of `source` and `destination` (in an Xcast packet the
-    /// group, RFC 5058 section 9.1).
+    /// group, RFC 5058 section 9.1), which are of one family.
     ///
     /// # Panics
     /// If `datagram` is shorter than 8 or longer than 65,535 octets.
-    pub fn emit(&self, datagram: &mut [u8], source: Ipv4Addr, destination: Ipv4Addr) {
-        let length = u16::try_from(datagram.len()).expect("a datagram fits an IPv4 packet");
+    pub fn emit(
+        &self,
+        datagram: &mut [u8],
+        source: impl Into<IpAddr>,
+        destination: impl Into<IpAddr>,
+    ) {
+        let length = u16::try_from(datagram.len()).expect("a datagram fits an IP packet");
         datagram[..2].copy_from_slice(&self.source_port.to_be_bytes());
         datagram[2..4].copy_from_slice(&self.destination_port.to_be_bytes());
         datagram[4..6].copy_from_slice(&length.to_be_bytes());
         datagram[6..8].fill(0);
-        let sum = pseudo_header(source, destination, length).bytes(datagram);
+        let sum = pseudo_header(source.into(), destination.into(), length).bytes(datagram);
         // 0 means "no checksum", so a result of 0 travels as its other form.
         let check = match sum.checksum() {
             0 => 0xffff,
@@ -45,23 +50,36 @@ impl Repr {
     }
 }
 
-/// Whether the checksum of a datagram is right, or absent.
-pub fn checksum_valid(datagram: &[u8], source: Ipv4Addr, destination: Ipv4Addr) -> bool {
+/// Whether the checksum of a datagram is right, or absent. Over IPv6 it must not be absent
+/// (RFC 8200 section 8.1).
+pub fn checksum_valid(
+    datagram: &[u8],
+    source: impl Into<IpAddr>,
+    destination: impl Into<IpAddr>,
+) -> bool {
     let Ok(length) = u16::try_from(datagram.len()) else {
         return false;
     };
-    let sum = pseudo_header(source, destination, length).bytes(datagram);
-    datagram.len() >= HEADER_LEN && (datagram[6..8] == [0, 0] || sum.checksum() == 0)
+    if datagram.len() < HEADER_LEN {
+        return false;
+    }
+    let (source, destination) = (source.into(), destination.into());
+    if datagram[6..8] == [0, 0] {
+        return destination.is_ipv4();
+    }
+    pseudo_header(source, destination, length).bytes(datagram).checksum() == 0
 }
 
-fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, length: u16) -> Sum {
-    let addresses = Sum::default().double(source.to_bits()).double(destination.to_bits());
+/// Length and protocol are wider over IPv6 (RFC 8200 section 8.1), which adds nothing to a sum.
+fn pseudo_header(source: IpAddr, destination: IpAddr, length: u16) -> Sum {
+    let addresses = Sum::default().address(source).address(destination);
     addresses.word(u16::from(protocol::UDP)).word(length)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
     const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 254);
@@ -97,6 +115,37 @@ mod tests {
             );
             assert_eq!(datagram[..8], oracle.unwrap().to_bytes());
         }
+    }
+
+    #[test]
+    fn emits_golden_bytes_over_ipv6() {
+        let source: Ipv6Addr = "2001:db8::1".parse().unwrap();
+        let group: Ipv6Addr = "ff02::114".parse().unwrap();
+        let mut datagram = [0, 0, 0, 0, 0, 0, 0, 0, b'h', b'i'];
+        Repr { source_port: 5000, destination_port: 9000 }.emit(&mut datagram, source, group);
+        // By hand: 2001+0db8+0001+ff02+0114+000a+0011 + 1388+2328+000a+6869 = 0x1cd0e, folded cd0f.
+        assert_eq!(datagram, [0x13, 0x88, 0x23, 0x28, 0, 10, 0x32, 0xf0, b'h', b'i']);
+        assert!(checksum_valid(&datagram, source, group));
+        assert!(!checksum_valid(&datagram, source, source));
+        let oracle = etherparse::UdpHeader::with_ipv6_checksum(
+            5000,
+            9000,
+            &etherparse::Ipv6Header {
+                source: source.octets(),
+                destination: group.octets(),
+                ..etherparse::Ipv6Header::default()
+            },
+            b"hi",
+        );
+        assert_eq!(datagram[..8], oracle.unwrap().to_bytes());
+    }
+
+    #[test]
+    fn a_checksum_may_be_absent_over_ipv4_alone() {
+        let datagram = [0, 1, 0, 2, 0, 8, 0, 0];
+        assert!(checksum_valid(&datagram, SOURCE, GROUP));
+        assert!(!checksum_valid(&datagram, Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST));
+        assert!(!checksum_valid(&datagram[..7], SOURCE, GROUP));
     }
 
     #[test]

@@ -18,6 +18,8 @@
 use std::net::Ipv4Addr;
 
 use super::checksum::{self, Sum};
+use super::list::{ANONYMOUS, DS_BYTES, KEEP_XCAST, Lists, RESERVED, VERSION};
+pub use super::list::{Malformed, all, bit, live_indices};
 use super::{read_u16, read_u32};
 
 /// Length of the fixed part, in octets.
@@ -27,54 +29,8 @@ pub const DESTINATIONS_MAX: usize = 127;
 /// The longest header, with 127 destinations, DS bytes and ports, in octets.
 pub const HEADER_LEN_MAX: usize = 230 * 4;
 
-const VERSION: u8 = 1;
-const ANONYMOUS: u8 = 0x08;
-const KEEP_XCAST: u8 = 0x04;
-const DS_BYTES: u8 = 0x02;
 const PORTS: u8 = 0x01;
-const RESERVED: u8 = 0x80;
 const CHECKSUM: usize = 2;
-
-/// The bitmap with nothing but the bit of destination `index` (< 128).
-pub const fn bit(index: usize) -> u128 {
-    1 << (127 - index)
-}
-
-/// The bitmap in which the first `count` (<= 127) destinations are live.
-pub const fn all(count: usize) -> u128 {
-    !(u128::MAX >> count)
-}
-
-/// The indices of the destinations that are live in `bitmap`, in list order.
-pub fn live_indices(mut bitmap: u128) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let index = bitmap.leading_zeros() as usize;
-        (index < 128).then(|| {
-            bitmap &= !bit(index);
-            index
-        })
-    })
-}
-
-/// Why bytes are not an Xcast4 header; the first failure in the order given here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
-    /// VERSION is not 1.
-    #[error("the version is not 1")]
-    Version,
-    /// The header is cut short, or LENGTH is not what NBR_OF_DEST, D and P imply.
-    #[error("the length is not what the number of destinations and the flags imply")]
-    Length,
-    /// The header's checksum is wrong.
-    #[error("the header checksum is wrong")]
-    Checksum,
-    /// NBR_OF_DEST is 0.
-    #[error("there is no destination")]
-    NoDestination,
-    /// A bit behind the last destination's is set.
-    #[error("a spare bit of the bitmap is set")]
-    SpareBits,
-}
 
 /// Length in octets of a header for `count` destinations.
 pub const fn header_len(count: usize, ds_bytes: bool, ports: bool) -> usize {
@@ -234,6 +190,44 @@ pub(crate) fn prune(header: &mut [u8], live: u128) {
     }
     let check = checksum::update(read_u16(header, CHECKSUM), old, new);
     header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&check.to_be_bytes());
+}
+
+/// Where the lists begin of a header for `count` destinations.
+pub(crate) fn lists(count: usize, ds_bytes: bool, ports: bool) -> Lists {
+    Lists {
+        addresses: destinations_at(count),
+        ds_bytes: ds_bytes.then(|| destinations_at(count) + 4 * count),
+        ports: ports.then(|| header_len(count, ds_bytes, false)),
+    }
+}
+
+/// Writes into all of `out` what a checked header is when it lists its `live` destinations alone;
+/// its length is [`header_len`] of their number.
+pub(crate) fn compact(header: &[u8], live: u128, out: &mut [u8]) {
+    let (before, after) = (Header { bytes: header }, live.count_ones() as usize);
+    let (ds_bytes, ports) = (before.has_ds_bytes(), before.has_ports());
+    let from = lists(before.count(), ds_bytes, ports);
+    let to = lists(after, ds_bytes, ports);
+    out.fill(0);
+    out[..FIXED_LEN].copy_from_slice(&header[..FIXED_LEN]);
+    out[1] = header[1] & RESERVED | after as u8;
+    out[9] = (out.len() / 4) as u8;
+    out[FIXED_LEN..to.addresses].copy_from_slice(&all(after).to_be_bytes()[..bitmap_len(after)]);
+    let mut copy = |from: usize, to: usize, len: usize| {
+        out[to..to + len].copy_from_slice(&header[from..from + len]);
+    };
+    for (new, old) in live_indices(live).enumerate() {
+        copy(from.addresses + 4 * old, to.addresses + 4 * new, 4);
+        if let (Some(from), Some(to)) = (from.ds_bytes, to.ds_bytes) {
+            copy(from + old, to + new, 1);
+        }
+        if let (Some(from), Some(to)) = (from.ports, to.ports) {
+            copy(from + 2 * old, to + 2 * new, 2);
+        }
+    }
+    out[CHECKSUM..CHECKSUM + 2].fill(0);
+    let check = checksum::checksum(out);
+    out[CHECKSUM..CHECKSUM + 2].copy_from_slice(&check.to_be_bytes());
 }
 
 /// A header to be emitted: what a sender decides.

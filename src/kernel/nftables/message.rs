@@ -48,6 +48,12 @@ const NFTA_PAYLOAD_DREG: u16 = 1;
 const NFTA_PAYLOAD_BASE: u16 = 2;
 const NFTA_PAYLOAD_OFFSET: u16 = 3;
 const NFTA_PAYLOAD_LEN: u16 = 4;
+const NFT_PAYLOAD_LL_HEADER: u32 = 0;
+const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
+const NFTA_EXTHDR_DREG: u16 = 1;
+const NFTA_EXTHDR_TYPE: u16 = 2;
+const NFTA_EXTHDR_OFFSET: u16 = 3;
+const NFTA_EXTHDR_LEN: u16 = 4;
 const NFTA_CMP_SREG: u16 = 1;
 const NFTA_CMP_OP: u16 = 2;
 const NFTA_CMP_DATA: u16 = 3;
@@ -72,9 +78,12 @@ const PRIORITY: i32 = -500;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Base {
     /// The link layer's header (`NFT_PAYLOAD_LL_HEADER`), a VLAN tag included.
-    Link = 0,
+    Link,
     /// The IP header (`NFT_PAYLOAD_NETWORK_HEADER`).
-    Network = 1,
+    Network,
+    /// The first IPv6 extension header of this Next Header number; nothing matches where there is
+    /// none.
+    Extension(u8),
 }
 
 /// Octets of a packet that must have a value.
@@ -89,12 +98,46 @@ pub(super) struct Match {
 /// Matches that a packet must all meet to be dropped.
 pub(super) type Rule = Vec<Match>;
 
+/// Next Header of a Hop-by-Hop and of a Routing header (RFC 8200).
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+/// Where an IPv6 packet has its Next Header, and its first extension header.
+const NEXT_HEADER_AT: u32 = 6;
+const EXTENSION_AT: u32 = 40;
+/// Where a routing header has its type.
+const ROUTING_TYPE_AT: u32 = 2;
+
 /// Xcast4: IPv4 of protocol `ip_protocol`, in Ethernet frames without a VLAN tag.
 pub(super) fn xcast4(ip_protocol: u8) -> Rule {
-    vec![
-        Match { base: Base::Link, offset: 12, value: vec![0x08, 0x00] },
-        Match { base: Base::Network, offset: 9, value: vec![ip_protocol] },
-    ]
+    vec![link(&[0x08, 0x00]), network(9, ip_protocol)]
+}
+
+/// Xcast6: IPv6 whose first extension header is a routing header of `routing_type`, in Ethernet
+/// frames without a VLAN tag.
+pub(super) fn xcast6(routing_type: u8) -> Rule {
+    let kind = network(EXTENSION_AT + ROUTING_TYPE_AT, routing_type);
+    vec![link(&[0x86, 0xdd]), network(NEXT_HEADER_AT, ROUTING), kind]
+}
+
+/// The same directly behind a Hop-by-Hop header. The kernel looks for the first routing header
+/// wherever it stands, so where it must stand is said, too.
+pub(super) fn xcast6_behind_hop_by_hop(routing_type: u8) -> Rule {
+    let kind = Match {
+        base: Base::Extension(ROUTING),
+        offset: ROUTING_TYPE_AT,
+        value: vec![routing_type],
+    };
+    let next = network(EXTENSION_AT, ROUTING);
+    vec![link(&[0x86, 0xdd]), network(NEXT_HEADER_AT, HOP_BY_HOP), next, kind]
+}
+
+/// The EtherType of a frame.
+fn link(ether_type: &[u8; 2]) -> Match {
+    Match { base: Base::Link, offset: 12, value: ether_type.to_vec() }
+}
+
+fn network(offset: u32, octet: u8) -> Match {
+    Match { base: Base::Network, offset, value: vec![octet] }
 }
 
 /// A transaction on one table, written message by message, each of which the kernel answers.
@@ -260,12 +303,25 @@ fn expression(list: &mut Writer, name: &str, write: impl FnOnce(&mut Writer)) {
 
 /// Loads the octets into a register and goes on only if they have the value.
 fn compare(list: &mut Writer, wanted: &Match) {
-    expression(list, "payload", |data| {
-        number(data, NFTA_PAYLOAD_DREG, NFT_REG_1);
-        number(data, NFTA_PAYLOAD_BASE, wanted.base as u32);
-        number(data, NFTA_PAYLOAD_OFFSET, wanted.offset);
-        number(data, NFTA_PAYLOAD_LEN, wanted.value.len() as u32);
-    });
+    let length = wanted.value.len() as u32;
+    let payload = |list: &mut Writer, base: u32| {
+        expression(list, "payload", |data| {
+            number(data, NFTA_PAYLOAD_DREG, NFT_REG_1);
+            number(data, NFTA_PAYLOAD_BASE, base);
+            number(data, NFTA_PAYLOAD_OFFSET, wanted.offset);
+            number(data, NFTA_PAYLOAD_LEN, length);
+        });
+    };
+    match wanted.base {
+        Base::Link => payload(list, NFT_PAYLOAD_LL_HEADER),
+        Base::Network => payload(list, NFT_PAYLOAD_NETWORK_HEADER),
+        Base::Extension(header) => expression(list, "exthdr", |data| {
+            number(data, NFTA_EXTHDR_DREG, NFT_REG_1);
+            data.attribute(NFTA_EXTHDR_TYPE, &[header]);
+            number(data, NFTA_EXTHDR_OFFSET, wanted.offset);
+            number(data, NFTA_EXTHDR_LEN, length);
+        }),
+    }
     expression(list, "cmp", |data| {
         number(data, NFTA_CMP_SREG, NFT_REG_1);
         number(data, NFTA_CMP_OP, NFT_CMP_EQ);

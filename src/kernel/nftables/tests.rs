@@ -3,8 +3,9 @@
 #![cfg(target_endian = "little")]
 
 use super::Dropped;
-use super::message::Base;
-use super::message::{Batch, Match, counted, list_rules, xcast4};
+use super::message::{
+    Base, Batch, Match, counted, list_rules, xcast4, xcast6, xcast6_behind_hop_by_hop,
+};
 
 #[rustfmt::skip]
 const BEGIN: [u8; 20] = [
@@ -117,6 +118,46 @@ fn xcast4_is_its_ethertype_and_protocol() {
     let link = Match { base: Base::Link, offset: 12, value: vec![8, 0] };
     let network = Match { base: Base::Network, offset: 9, value: vec![253] };
     assert_eq!(xcast4(253), [link, network]);
+}
+
+#[test]
+fn xcast6_is_a_routing_header_in_front() {
+    let link = Match { base: Base::Link, offset: 12, value: vec![0x86, 0xdd] };
+    let network = |offset, octet| Match { base: Base::Network, offset, value: vec![octet] };
+    assert_eq!(xcast6(252), [link.clone(), network(6, 43), network(40 + 2, 252)]);
+    let routing = Match { base: Base::Extension(43), offset: 2, value: vec![252] };
+    let expected = [link, network(6, 0), network(40, 43), routing];
+    assert_eq!(xcast6_behind_hop_by_hop(252), expected);
+}
+
+#[test]
+fn an_extension_header_is_looked_for() {
+    let mut batch = Batch::begin("t", 7);
+    batch.new_rule("va", &vec![Match { base: Base::Extension(43), offset: 2, value: vec![252] }]);
+    let (bytes, _) = batch.end();
+    #[rustfmt::skip]
+    let inner = [
+        204, 0, 0, 0, 6, 10, 0x05, 0x0c, 8, 0, 0, 0, 0, 0, 0, 0, // NEWRULE, ack, create, append
+        5, 0, 0, 0,
+        6, 0, 1, 0, b't', 0, 0, 0, // table
+        7, 0, 2, 0, b'v', b'a', 0, 0, // chain
+        168, 0, 4, 0x80, // expressions
+        52, 0, 1, 0x80, // element
+            11, 0, 1, 0, b'e', b'x', b't', b'h', b'd', b'r', 0, 0,
+            36, 0, 2, 0x80,
+                8, 0, 1, 0, 0, 0, 0, 1, // into register 1
+                5, 0, 2, 0, 43, 0, 0, 0, // of the routing header
+                8, 0, 3, 0, 0, 0, 0, 2, // offset
+                8, 0, 4, 0, 0, 0, 0, 1, // octets
+        44, 0, 1, 0x80,
+            8, 0, 1, 0, b'c', b'm', b'p', 0,
+            32, 0, 2, 0x80,
+                8, 0, 1, 0, 0, 0, 0, 1, // register 1
+                8, 0, 2, 0, 0, 0, 0, 0, // equals
+                12, 0, 3, 0x80,
+                    5, 0, 1, 0, 252, 0, 0, 0, // value
+    ];
+    assert_eq!(bytes[20..20 + inner.len()], inner);
 }
 
 #[test]

@@ -1,0 +1,53 @@
+//! IPv4: `| IPv4 header | Xcast4 header | transport ... |`
+
+use super::*;
+use crate::wire::ipv4;
+
+pub(super) fn parse(fib: &Fib, packet: &Packet<'_>, bytes: &[u8]) -> Result<Parsed, DropReason> {
+    let ip = ipv4::Packet::parse(bytes).map_err(|_| DropReason::IpHeader)?;
+    if ip.protocol() != fib.code_points().ip_protocol {
+        return Err(DropReason::IpHeader);
+    }
+    if ip.is_fragment() {
+        return Err(DropReason::Fragment);
+    }
+    let source_entry = source_entry(fib, packet, ip.source().into())?;
+    let header = xcast4::Header::parse(ip.payload())?;
+    let xcast = packet.start + ip.header_len();
+    let transport = xcast + header.header_len();
+    let end = packet.start + ip.total_len();
+    let lists = xcast4::lists(header.count(), header.has_ds_bytes(), header.has_ports());
+    Ok(Parsed {
+        ip: packet.start,
+        protocol_at: packet.start + ipv4::field::PROTOCOL,
+        xcast,
+        xcast_end: transport,
+        rest: transport,
+        rest_protocol: header.protocol(),
+        padded: None,
+        transport,
+        tail: end.min(transport + TRANSPORT_LEN),
+        end,
+        source: ip.source().into(),
+        source_entry,
+        destination: ip.destination().into(),
+        ttl: ip.ttl(),
+        may_fragment: !ip.forbids_fragments(),
+        count: header.count(),
+        live: header.bitmap(),
+        channel: header.channel().into(),
+        keeps_xcast: header.keeps_xcast(),
+        lists: Lists {
+            addresses: xcast + lists.addresses,
+            ds_bytes: lists.ds_bytes.map(|at| xcast + at),
+            ports: lists.ports.map(|at| xcast + at),
+        },
+        protocol: header.protocol(),
+        checksum: transport_checksum(
+            false,
+            header.protocol(),
+            header.has_ports(),
+            &packet.buffer[transport..end],
+        ),
+    })
+}

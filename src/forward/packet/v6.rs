@@ -1,0 +1,156 @@
+//! IPv6: `| IPv6 header | Hop-by-Hop? | Xcast6 | Destination Options with ports? | other
+//! extension headers | transport ... |`
+
+use super::*;
+use crate::wire::{ipv6, xcast6};
+
+/// Octets of extension headers beside Xcast6 and a list of ports that a packet may have, as hosts and
+/// routers may limit them (RFC 8504 section 5.3).
+pub(in crate::forward) const EXTENSIONS_LEN_MAX: usize = 256;
+
+/// What stands behind the Xcast6 header.
+struct Chain {
+    /// Where the list of ports begins.
+    ports: Option<usize>,
+    /// The list of ports, to be padded over: where its option begins, and its length.
+    padded: Option<(usize, usize)>,
+    /// Where a unicast copy goes on, and the protocol of what is there.
+    rest: (usize, u8),
+    transport: usize,
+    protocol: u8,
+}
+
+pub(super) fn parse(fib: &Fib, packet: &Packet<'_>, bytes: &[u8]) -> Result<Parsed, DropReason> {
+    let ip = ipv6::Packet::parse(bytes).map_err(|_| DropReason::IpHeader)?;
+    let bytes = &bytes[..ip.total_len()];
+    let (xcast, protocol_at) = find_xcast(fib, bytes)?;
+    if has_fragment_header(&bytes[xcast..]) {
+        return Err(DropReason::Fragment);
+    }
+    let source_entry = source_entry(fib, packet, ip.source().into())?;
+    let header = xcast6::Header::parse(&bytes[xcast..])?;
+    let count = header.count();
+    let xcast_end = xcast + header.header_len();
+    let chain = Chain::walk(fib, bytes, xcast_end, header.next_header(), count)?;
+    let lists = xcast6::lists(count, header.has_ds_bytes());
+    let ports_len = if chain.ports.is_some() { xcast6::ports_option_len(count) } else { 0 };
+    let others = (xcast - ipv6::HEADER_LEN) + (chain.transport - xcast_end);
+    if others > EXTENSIONS_LEN_MAX + ports_len {
+        return Err(DropReason::IpHeader);
+    }
+    let at = |offset: usize| packet.start + offset;
+    Ok(Parsed {
+        ip: packet.start,
+        protocol_at: at(protocol_at),
+        xcast: at(xcast),
+        xcast_end: at(xcast_end),
+        rest: at(chain.rest.0),
+        rest_protocol: chain.rest.1,
+        padded: chain.padded.map(|(option, length)| (at(option), length)),
+        transport: at(chain.transport),
+        tail: at(bytes.len().min(chain.transport + TRANSPORT_LEN)),
+        end: at(bytes.len()),
+        source: ip.source().into(),
+        source_entry,
+        destination: ip.destination().into(),
+        ttl: ip.hop_limit(),
+        may_fragment: false,
+        count,
+        live: header.bitmap(),
+        channel: header.channel(),
+        keeps_xcast: header.keeps_xcast(),
+        lists: Lists {
+            addresses: at(xcast + lists.addresses),
+            ds_bytes: lists.ds_bytes.map(|ds_bytes| at(xcast + ds_bytes)),
+            ports: chain.ports.map(at),
+        },
+        protocol: chain.protocol,
+        checksum: transport_checksum(
+            true,
+            chain.protocol,
+            chain.ports.is_some(),
+            &bytes[chain.transport..],
+        ),
+    })
+}
+
+/// Where the Xcast6 header begins, and the octet that names it. It is the first extension header,
+/// or directly behind Hop-by-Hop.
+fn find_xcast(fib: &Fib, bytes: &[u8]) -> Result<(usize, usize), DropReason> {
+    let mut protocol_at = ipv6::field::NEXT_HEADER;
+    let mut at = ipv6::HEADER_LEN;
+    if bytes[protocol_at] == next_header::HOP_BY_HOP {
+        protocol_at = at;
+        at += ipv6::extension_len(&bytes[at..]).ok_or(DropReason::IpHeader)?;
+    }
+    match bytes[protocol_at] {
+        next_header::FRAGMENT => Err(DropReason::Fragment),
+        next_header::ROUTING if bytes.get(at + 2) == Some(&fib.code_points().routing_type) => {
+            Ok((at, protocol_at))
+        }
+        _ => Err(DropReason::IpHeader),
+    }
+}
+
+/// Whether a Fragment header follows, behind the headers that each fragment has (RFC 8200 section
+/// 4.5). What is cut short is found by other checks.
+fn has_fragment_header(mut bytes: &[u8]) -> bool {
+    while let Some(length) = ipv6::extension_len(bytes) {
+        match bytes[0] {
+            next_header::FRAGMENT => return true,
+            next_header::ROUTING | next_header::DESTINATION_OPTIONS => bytes = &bytes[length..],
+            _ => return false,
+        }
+    }
+    false
+}
+
+impl Chain {
+    /// Walks from the end of the Xcast6 header, whose next header is `protocol`, to the transport.
+    fn walk(
+        fib: &Fib,
+        bytes: &[u8],
+        start: usize,
+        protocol: u8,
+        count: usize,
+    ) -> Result<Chain, DropReason> {
+        let rest = (start, protocol);
+        let mut chain = Chain { ports: None, padded: None, rest, transport: start, protocol };
+        if protocol == next_header::DESTINATION_OPTIONS {
+            chain.take_ports(fib, bytes, count)?;
+        }
+        while matches!(chain.protocol, next_header::ROUTING | next_header::DESTINATION_OPTIONS) {
+            chain.step(bytes)?;
+        }
+        Ok(chain)
+    }
+
+    /// The Destination Options header right behind Xcast6 may list ports.
+    fn take_ports(&mut self, fib: &Fib, bytes: &[u8], count: usize) -> Result<(), DropReason> {
+        let start = self.transport;
+        let length = ipv6::extension_len(&bytes[start..]).ok_or(DropReason::Length)?;
+        let header = &bytes[start..start + length];
+        let Some(found) = xcast6::find_ports(header, fib.code_points().ports_option)? else {
+            return Ok(());
+        };
+        if found.count != count {
+            return Err(DropReason::Length);
+        }
+        let option = start + found.option_at;
+        self.ports = Some(option + 2);
+        self.step(bytes)?;
+        match found.alone {
+            true => self.rest = (self.transport, self.protocol),
+            false => self.padded = Some((option, 2 + 2 * count)),
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, bytes: &[u8]) -> Result<(), DropReason> {
+        let header = &bytes[self.transport..];
+        let length = ipv6::extension_len(header).ok_or(DropReason::Length)?;
+        self.protocol = header[0];
+        self.transport += length;
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! The program, run by an interpreter of our own.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::*;
+
+const OWN: [u8; 6] = [2, 0, 0, 0, 0, 1];
+const GROUP: [u8; 6] = [1, 0, 0x5e, 0, 0, 0xfe];
+const GROUP_V6: [u8; 6] = [0x33, 0x33, 0, 0, 1, 0x14];
+
+/// A packet as the kernel has it while the filter runs.
+#[derive(Clone)]
+struct Arrival {
+    packet_type: u32,
+    vlan: bool,
+    frame: Vec<u8>,
+}
+
+/// What the kernel would answer: whether the packet is accepted. `data_at` is where in the frame
+/// the socket's data begins.
+fn run(program: &[Instruction], arrival: &Arrival, data_at: usize) -> bool {
+    let Arrival { packet_type, vlan, frame } = arrival;
+    let (mut accumulator, mut x, mut at) = (0, 0, 0);
+    loop {
+        let Instruction { code, jt, jf, k } = program[at];
+        at += 1;
+        let offset = match k {
+            LINK..METADATA => (k - LINK) as usize,
+            _ => data_at + k as usize,
+        };
+        let bytes = |offset: usize, n: usize| {
+            let bytes = frame.get(offset..offset + n)?;
+            Some(bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte)))
+        };
+        let loaded = match (code, k) {
+            (LOAD_BYTE, PACKET_TYPE) => Some(*packet_type),
+            (LOAD_BYTE, VLAN_TAG_PRESENT) => Some(u32::from(*vlan)),
+            (LOAD_HALF, ETHER_TYPE) => bytes(12, 2),
+            (LOAD_BYTE, _) => bytes(offset, 1),
+            (LOAD_HALF, _) => bytes(offset, 2),
+            (LOAD_WORD, _) => bytes(offset, 4),
+            (LOAD_BYTE_INDIRECT, _) => bytes(offset + x, 1),
+            (ADD, _) => Some(accumulator + k),
+            (SHIFT_LEFT, _) => Some(accumulator << k),
+            (TO_X, _) => {
+                x = accumulator as usize;
+                continue;
+            }
+            (JUMP, _) => {
+                at += k as usize;
+                continue;
+            }
+            (JUMP_EQUAL, _) => {
+                at += usize::from(if accumulator == k { jt } else { jf });
+                continue;
+            }
+            (RETURN, _) => return k != 0,
+            _ => panic!("no such instruction: {code:#x}"),
+        };
+        // A load behind the end of the packet drops it.
+        let Some(loaded) = loaded else { return false };
+        accumulator = loaded;
+    }
+}
+
+/// What both programs answer: the one for frames, and the one for packets without them.
+fn accepts(arrival: &Arrival) -> bool {
+    let code_points = CodePoints {
+        ip_protocol: 253,
+        all_routers_v4: Ipv4Addr::new(224, 0, 0, 254),
+        all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
+        routing_type: 252,
+        ports_option: 0x5e,
+    };
+    let [frames, packets] = [14, 0].map(|ip_at| xcast(&code_points, ip_at));
+    let accepted = run(&frames, arrival, 0);
+    assert_eq!(run(&packets, arrival, 14), accepted, "SOCK_RAW and SOCK_DGRAM differ");
+    accepted
+}
+
+fn arrival(packet_type: u32, destination: [u8; 6], ether_type: u16, packet: &[u8]) -> Arrival {
+    let header = ethernet::header(destination, [2; 6], ether_type);
+    Arrival { packet_type, vlan: false, frame: [&header, packet].concat() }
+}
+
+fn ipv4(protocol: u8) -> Vec<u8> {
+    let mut packet = vec![0; 20];
+    packet[9] = protocol;
+    packet
+}
+
+/// An IPv6 packet with these extension headers, one behind the other.
+fn ipv6(first: u8, extensions: &[&[u8]]) -> Vec<u8> {
+    let mut packet = vec![0; 40];
+    packet[6] = first;
+    [packet, extensions.concat()].concat()
+}
+
+fn routing(kind: u8) -> Vec<u8> {
+    let mut header = vec![0; 48];
+    (header[0], header[1], header[2]) = (17, 5, kind);
+    header
+}
+
+/// Hop-by-Hop or Destination Options of `units` times 8 octets.
+fn options(next: u8, units: u8) -> Vec<u8> {
+    let mut header = vec![0; usize::from(units) * 8];
+    (header[0], header[1]) = (next, units - 1);
+    header
+}
+
+#[test]
+fn accepts_packets_for_this_interface_and_the_groups_alone() {
+    const OTHER_GROUP: [u8; 6] = [1, 0, 0x5e, 0, 0, 0xfb];
+    const OTHER_GROUP_V6: [u8; 6] = [0x33, 0x33, 0, 0, 1, 0x15];
+    let xcast4 = (0x0800, ipv4(253));
+    let xcast6 = (0x86dd, ipv6(43, &[&routing(252)]));
+    for (ether_type, packet) in [xcast4, xcast6] {
+        for (packet_type, destination, accepted) in [
+            (0, OWN, true),
+            (2, GROUP, true),
+            (2, GROUP_V6, true),
+            (2, OTHER_GROUP, false),
+            (2, OTHER_GROUP_V6, false),
+            (2, [1, 0, 0x5e, 0, 1, 0x14], false), // half of each
+            (1, [0xff; 6], false),                // broadcast
+            (3, [2; 6], false),                   // another station's
+            (4, OWN, false),                      // our own, outgoing
+        ] {
+            let mut arrival = arrival(packet_type, destination, ether_type, &packet);
+            let case = format!("{ether_type:#x} {packet_type} {destination:x?}");
+            assert_eq!(accepts(&arrival), accepted, "{case}");
+            arrival.vlan = true;
+            assert!(!accepts(&arrival), "{case}, tagged");
+        }
+    }
+}
+
+#[test]
+fn accepts_xcast_alone() {
+    let long = options(43, 200);
+    for (ether_type, packet, accepted) in [
+        (0x0800, ipv4(253), true),
+        (0x0800, ipv4(252), false),
+        (0x0800, ipv4(17), false),
+        (0x86dd, ipv4(253), false),
+        (0x86dd, ipv6(43, &[&routing(252)]), true),
+        (0x86dd, ipv6(43, &[&routing(253)]), false),
+        (0x86dd, ipv6(43, &[&routing(0)]), false),
+        (0x86dd, ipv6(17, &[&routing(252)]), false),
+        (0x86dd, ipv6(0, &[&options(43, 1), &routing(252)]), true),
+        (0x86dd, ipv6(0, &[&options(43, 2), &routing(252)]), true),
+        (0x86dd, ipv6(0, &[&long, &routing(252)]), true),
+        (0x86dd, ipv6(0, &[&options(43, 2), &routing(4)]), false),
+        (0x86dd, ipv6(0, &[&options(17, 2), &routing(252)]), false),
+        // Behind Destination Options, or behind a second Hop-by-Hop.
+        (0x86dd, ipv6(60, &[&options(43, 1), &routing(252)]), false),
+        (0x86dd, ipv6(0, &[&options(60, 1), &options(43, 1), &routing(252)]), false),
+        (0x86dd, ipv6(0, &[&options(0, 1), &options(43, 1), &routing(252)]), false),
+        (0x0800, ipv6(43, &[&routing(252)]), false),
+        (0x0806, ipv4(253), false),
+    ] {
+        let head = &packet[..packet.len().min(50)];
+        assert_eq!(accepts(&arrival(0, OWN, ether_type, &packet)), accepted, "{head:?}");
+    }
+}
+
+#[test]
+fn drops_what_is_cut_short() {
+    let hop_by_hop = ipv6(0, &[&options(43, 2), &routing(252)]);
+    for (ether_type, packet, needed) in [
+        (0x0800, ipv4(253), 10),
+        (0x86dd, ipv6(43, &[&routing(252)]), 40 + 3),
+        (0x86dd, hop_by_hop, 40 + 16 + 3),
+    ] {
+        for length in 0..packet.len() {
+            let arrival = arrival(0, OWN, ether_type, &packet[..length]);
+            assert_eq!(accepts(&arrival), length >= needed, "{ether_type:#x} {length}");
+        }
+    }
+}
+
+#[test]
+fn is_well_formed_for_the_kernel() {
+    let program = xcast(
+        &CodePoints {
+            ip_protocol: 0,
+            all_routers_v4: Ipv4Addr::UNSPECIFIED,
+            all_routers_v6: Ipv6Addr::UNSPECIFIED,
+            routing_type: 0,
+            ports_option: 0,
+        },
+        14,
+    );
+    for (at, step) in program.iter().enumerate() {
+        let jump = match step.code {
+            JUMP => step.k as usize,
+            JUMP_EQUAL => usize::from(step.jt.max(step.jf)),
+            _ => 0,
+        };
+        assert!(at + jump + 1 < program.len() || step.code == RETURN, "{at}");
+    }
+    assert_eq!(program.last().map(|step| (step.code, step.k)), Some((RETURN, 0)));
+}
