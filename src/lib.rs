@@ -23,6 +23,7 @@
 //! | [`fib`] | longest-prefix match, adjacencies: what can forward now |
 //! | [`rib`] | links, addresses, routes, neighbors: what is wanted; compiles the Fib |
 //! | [`forward`] | the packet path, pure |
+//! | [`backbone`] | which neighbors handle Xcast |
 //! | [`io`] | packet system calls, all `unsafe` |
 //! | [`kernel`] | rtnetlink, and the kernel-side drop |
 //! | [`engine`] | devices, packet path and waiting packets, joined |
@@ -33,6 +34,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod backbone;
 pub mod control;
 pub mod daemon;
 pub mod engine;

@@ -13,6 +13,8 @@ mod ipv6;
 mod sockets;
 #[allow(unreachable_pub)]
 mod support;
+#[path = "kernel/warnings.rs"]
+mod warnings;
 
 use std::io;
 use std::net::Ipv4Addr;

@@ -29,20 +29,13 @@ const NOT_IN_EFFECT: &[Inert] = &[
     inert("router.metrics", When::Written, "no metrics are served"),
     inert("router.workers", When::MoreThan(1), "one worker runs"),
     inert("router.fib", When::Word("dir24"), "there is one kind of table yet"),
-    inert("router.sandbox", When::True, "nothing is given up after start"),
-    inert("router.compact", When::True, "copies keep the full list"),
     inert("router.anycast-addresses", When::NotEmpty, "packets to them are not taken"),
     inert("ports.driver", When::Word("xdp"), "packet sockets are used"),
     inert("port.driver", When::Word("xdp"), "packet sockets are used"),
-    inert("ports.xcast-neighbors", When::Word("probe"), PROBE),
-    inert("port.xcast-neighbors", When::Word("probe"), PROBE),
     inert("tunnel", When::NotEmpty, "tunnels stay down"),
     inert("backbone", When::Written, "no relay is contacted"),
     inert("semi-permeable.accept", When::NotEmpty, "no semi-permeable tunnel is opened"),
-    inert("limits.icmp-errors-per-second", When::Written, "it limits nothing"),
 ];
-
-const PROBE: &str = "it acts as `all` until probing is built";
 
 const fn inert(path: &'static str, when: When, instead: &'static str) -> Inert {
     Inert { path, when, instead }

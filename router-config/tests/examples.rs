@@ -62,26 +62,14 @@ fn every_key_is_accepted_with_warnings_only() {
                 "every-key.toml:16:11: warning: `metrics` {not_in_effect}: no metrics are served"
             ),
             format!(
-                "every-key.toml:19:11: warning: `sandbox = true` {not_in_effect}: nothing is given \
-                 up after start"
-            ),
-            format!(
                 "every-key.toml:21:21: warning: `anycast-addresses` {not_in_effect}: packets to \
                  them are not taken"
-            ),
-            format!(
-                "every-key.toml:26:19: warning: `xcast-neighbors = \"probe\"` {not_in_effect}: it \
-                 acts as `all` until probing is built"
             ),
             format!(
                 "every-key.toml:66:1: warning: `[[tunnel]]` {not_in_effect}: tunnels stay down"
             ),
             format!(
                 "every-key.toml:97:1: warning: `[backbone]` {not_in_effect}: no relay is contacted"
-            ),
-            format!(
-                "every-key.toml:112:26: warning: `icmp-errors-per-second` {not_in_effect}: it \
-                 limits nothing"
             ),
         ]
     );
@@ -105,7 +93,7 @@ fn ports_have_their_own_settings_over_the_defaults() {
     assert_eq!(config.port_settings("eth1").unwrap().reverse_path, ReversePath::Loose);
     let eth0 = config.port_settings("eth0").unwrap();
     assert_eq!(eth0.reverse_path, ReversePath::Strict);
-    assert_eq!(eth0.xcast_neighbors, XcastNeighbors::All, "from [ports]");
+    assert_eq!(eth0.xcast_neighbors, XcastNeighbors::Probe, "from [ports]");
     assert_eq!(config.port_settings("eth2"), None, "others are listed and it is not");
     config.port.clear();
     assert_eq!(config.port_settings("eth2"), Some(config.ports.port("eth2")));

@@ -115,6 +115,8 @@ pub fn counters(counters: &Counters) -> Value {
         ("destinations-delivered", counters.destinations_delivered),
         ("destinations-dropped", counters.destinations_dropped()),
         ("destinations-pending", counters.destinations_pending),
+        ("probes-answered", counters.probes_answered),
+        ("probes-returned", counters.probes_returned),
         ("bytes-received", counters.bytes_received),
         ("bytes-sent", counters.bytes_sent),
         // There is no cache of partitions yet, so nothing was ever found in it.

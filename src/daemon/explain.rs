@@ -16,12 +16,6 @@ use crate::wire::trace::{Branch, Outcome, Report};
 use crate::wire::xcast4::{bit, live_indices};
 use crate::wire::{self, ipv4, ipv6, xcast6};
 
-/// A packet that was processed for the question: its buffer and what came out.
-struct Run {
-    buffer: Vec<u8>,
-    out: Output,
-}
-
 /// Answers a question about the present tables. Destinations of the two IP versions would travel
 /// in two packets.
 ///
@@ -42,7 +36,7 @@ pub(super) fn explain(fib: &Fib, rib: &Rib, question: &Question) -> Result<Expla
         }
         let run = ask(fib, rib, question, &addresses, is_v6)?;
         let first = replicas.len();
-        for (id, replica) in (first..).zip(run.out.replicas()) {
+        for (id, replica) in (first..).zip(run.replicas()) {
             replicas.push(planned(fib, replica, &addresses, id));
         }
         for (index, (place, address)) in places.into_iter().zip(&addresses).enumerate() {
@@ -59,7 +53,7 @@ fn ask(
     question: &Question,
     destinations: &[IpAddr],
     is_v6: bool,
-) -> Result<Run, String> {
+) -> Result<Output, String> {
     let named = question.source.filter(|source| source.is_ipv6() == is_v6);
     let version = if is_v6 { "IPv6" } else { "IPv4" };
     let source = named.or_else(|| own_address(rib, is_v6)).ok_or_else(|| {
@@ -70,16 +64,16 @@ fn ask(
     let to: Vec<Destination> =
         destinations.iter().map(|a| Destination { address: *a, port: 9, dscp: None }).collect();
     let message = Message { destinations: &to, payload: &payload, ..Message::default() };
-    let packet = message.packet(fib.code_points(), source);
+    let packet = message.packet(fib.code_points(), source, 9);
     Ok(run(fib, packet.map_err(|error| error.to_string())?, port))
 }
 
-fn run(fib: &Fib, mut buffer: Vec<u8>, port: Option<PortId>) -> Run {
+fn run(fib: &Fib, mut buffer: Vec<u8>, port: Option<PortId>) -> Output {
     let mut out = Output::new(fib);
     let start = LINK_HEADER_LEN;
     let packet = Packet { buffer: &mut buffer, start, port, to_group: false, index: 0 };
     process(fib, packet, Time(0), &mut out);
-    Run { buffer, out }
+    out
 }
 
 /// A packet of this node's own starts here; one of another source came in where the way back to
@@ -102,10 +96,10 @@ fn own_address(rib: &Rib, is_v6: bool) -> Option<IpAddr> {
 }
 
 /// What becomes of destination `index`; `first` is the number of the run's first copy.
-fn fate(fib: &Fib, rib: &Rib, run: &Run, index: usize, address: IpAddr, first: usize) -> Fate {
+fn fate(fib: &Fib, rib: &Rib, run: &Output, index: usize, address: IpAddr, first: usize) -> Fate {
     let serves = |replica: &Replica| replica.live & bit(index) != 0;
-    let copy = run.out.replicas().iter().position(serves);
-    let replica = copy.map(|at| run.out.replicas()[at]);
+    let copy = run.replicas().iter().position(serves);
+    let replica = copy.map(|at| run.replicas()[at]);
     let reason = dropped(run, index);
     let hop = replica.and_then(|replica| next_hop(fib, &replica)).or_else(|| {
         // Where it would have gone.
@@ -142,9 +136,9 @@ fn fate(fib: &Fib, rib: &Rib, run: &Run, index: usize, address: IpAddr, first: u
 }
 
 /// Why destination `index` is dropped, if it is; a packet that is malformed drops all.
-fn dropped(run: &Run, index: usize) -> Option<DropReason> {
-    let mut own = run.out.dropped().filter(|(_, live)| live & bit(index) != 0);
-    let drops = run.out.counters.drops;
+fn dropped(run: &Output, index: usize) -> Option<DropReason> {
+    let mut own = run.dropped().filter(|(_, live)| live & bit(index) != 0);
+    let drops = run.counters.drops;
     let malformed = || {
         let packet_reasons = DropReason::ALL.into_iter().filter(|r| r.counts_packets());
         packet_reasons.into_iter().find(|reason| drops[*reason as usize] > 0)
@@ -200,7 +194,7 @@ pub(super) fn trace(fib: &Fib, name: &str, request: &TraceRequest) -> Option<(Re
     let source_port = u16::from_be_bytes([*datagram.first()?, *datagram.get(1)?]);
     let nonce = wire::trace::nonce(datagram.get(wire::udp::HEADER_LEN..)?)?;
     let run = run(fib, buffer, Some(request.port));
-    let copies = run.out.replicas().iter().map(|replica| Branch {
+    let copies = run.replicas().iter().map(|replica| Branch {
         destinations: replica.live,
         outcome: match next_hop(fib, replica) {
             Some((port, to)) => Outcome::Copy {
@@ -211,7 +205,7 @@ pub(super) fn trace(fib: &Fib, name: &str, request: &TraceRequest) -> Option<(Re
             None => Outcome::Delivered,
         },
     });
-    let drops = run.out.dropped().map(|(reason, live)| Branch {
+    let drops = run.dropped().map(|(reason, live)| Branch {
         destinations: live,
         outcome: Outcome::Dropped(reason.name().to_owned()),
     });

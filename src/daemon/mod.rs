@@ -12,13 +12,15 @@
 mod explain;
 mod membership;
 mod ports;
+mod reporter;
+pub mod sandbox;
 mod server;
 mod settings;
 mod sockets;
 mod worker;
 
-use std::collections::BTreeSet;
 use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::io;
 use std::net::IpAddr;
@@ -39,19 +41,25 @@ pub use worker::Report;
 
 use crate::control::{self, Reply, Request, Topic};
 use crate::fib::Fib;
+use crate::host::Probing;
 use crate::io::force_receive_buffer;
 use crate::kernel::{EVENT_BUFFER, KernelError, Mirror};
-use crate::rib::{InterfaceIndex, Rib};
+use crate::rib::{InterfaceIndex, NeighborState, Rib};
 use crate::wire::CodePoints;
 use ports::Ports;
+use reporter::Reporter;
 use server::Server;
-use worker::WorkerHandle;
+use worker::{Event, WorkerHandle};
 
 const KERNEL: Token = Token(0);
 const SIGNAL: Token = Token(1);
 const WAKE: Token = Token(2);
 /// After a compile, this many times its duration go to other work.
 const COMPILE_SHARE: u32 = 4;
+/// When the router reports ready even if gateways do not answer.
+const READY_AT_LAST: Duration = Duration::from_millis(1500);
+/// How often the kernel is asked for gateways that it does not know.
+const GATEWAY_INTERVAL: Duration = Duration::from_secs(5);
 /// How often neighbors in use are looked after.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -105,10 +113,14 @@ pub struct Daemon {
     fib: Arc<Fib>,
     worker: WorkerHandle,
     ports: Ports,
+    probing: Probing,
+    reporter: Reporter,
     server: Server,
     /// Neighbors that packets were sent to since the last upkeep.
     used: BTreeSet<(InterfaceIndex, IpAddr)>,
     next_upkeep: Instant,
+    /// Gateways without a link-layer address, and when each was asked for.
+    gateways: BTreeMap<(InterfaceIndex, IpAddr), Instant>,
     /// The Rib has changed since the Fib was compiled, which may be done again from then on.
     outdated: bool,
     next_publish: Instant,
@@ -152,10 +164,11 @@ impl Daemon {
         let worker = WorkerHandle::start(Arc::clone(&fib), waker)
             .map_err(system("cannot start the worker"))?;
         worker.report().ok_or(DaemonError::Worker)?; // its sockets are open now
+        let reporter = Reporter::open().map_err(system("cannot open a UDP socket"))?;
         for missing in rib.missing_ports() {
             tracing::warn!(interface = missing, "the interface of a [[port]] does not exist");
         }
-        Ok(Daemon {
+        let mut daemon = Daemon {
             config,
             reread,
             secret,
@@ -166,12 +179,18 @@ impl Daemon {
             fib,
             worker,
             ports,
+            probing: Probing::new(secret),
+            reporter,
             server,
             used: BTreeSet::new(),
             next_upkeep: Instant::now() + UPKEEP_INTERVAL,
+            gateways: BTreeMap::new(),
             outdated: false,
             next_publish: Instant::now(),
-        })
+        };
+        daemon.look_for_gateways();
+        daemon.probing.follow(&daemon.fib, &daemon.rib);
+        Ok(daemon)
     }
 
     /// What the router begins with, in words: ports that are up and down, and routes.
@@ -187,11 +206,19 @@ impl Daemon {
         format!("{} ports up{down}, {} routes", up.len(), self.rib.routes().len())
     }
 
-    /// Runs until a signal or a request says stop.
-    pub fn run(mut self) -> Result<(), DaemonError> {
+    /// Runs until a signal or a request says stop. `ready` is called once the gateways are known,
+    /// and whether they handle Xcast.
+    pub fn run(mut self, ready: impl FnOnce(&Daemon)) -> Result<(), DaemonError> {
         let mut events = Events::with_capacity(16);
+        let ready_at_last = Instant::now() + READY_AT_LAST;
+        let mut ready = Some(ready);
         loop {
-            let timeout = self.next_deadline().saturating_duration_since(Instant::now());
+            if ready.is_some() && (self.is_settled() || Instant::now() >= ready_at_last) {
+                ready.take().into_iter().for_each(|ready| ready(&self));
+            }
+            let deadline = self.next_deadline();
+            let deadline = if ready.is_some() { deadline.min(ready_at_last) } else { deadline };
+            let timeout = deadline.saturating_duration_since(Instant::now());
             match self.poll.poll(&mut events, Some(timeout)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(system("cannot wait for events")(error));
@@ -199,8 +226,11 @@ impl Daemon {
                 _ => {}
             }
             // Each looks for itself whether there is anything to do.
+            self.heed_worker();
+            let worker = &self.worker;
+            let emit = |port, frame| worker.emit(port, frame);
+            self.outdated |= self.probing.act(&self.fib, &mut self.rib, emit);
             self.follow_kernel();
-            self.resolve_wanted();
             self.upkeep();
             if self.answer_calls() || self.heed_signals() {
                 return Ok(());
@@ -213,7 +243,8 @@ impl Daemon {
 
     fn next_deadline(&self) -> Instant {
         let publish = self.outdated.then_some(self.next_publish);
-        let others = [self.mirror.deadline(), publish].into_iter().flatten();
+        let others = [self.mirror.deadline(), publish, self.probing.deadline()];
+        let others = others.into_iter().flatten();
         others.fold(self.next_upkeep, Instant::min)
     }
 
@@ -241,15 +272,53 @@ impl Daemon {
         self.fib = Arc::new(self.rib.compile());
         self.worker.publish(Arc::clone(&self.fib));
         self.ports.follow(&self.fib);
+        self.look_for_gateways();
+        self.probing.follow(&self.fib, &self.rib);
         self.outdated = false;
         self.next_publish = Instant::now() + start.elapsed() * COMPILE_SHARE;
     }
 
-    /// Asks the kernel to resolve what packets wait for.
-    fn resolve_wanted(&mut self) {
-        while let Ok((interface, address)) = self.worker.wanted.try_recv() {
-            self.resolve(interface, address);
+    /// Does what the worker asks for.
+    fn heed_worker(&mut self) {
+        while let Ok(event) = self.worker.events.try_recv() {
+            match event {
+                Event::Wanted(interface, address) => self.resolve(interface, address),
+                Event::Heard(interface, heard) => self.probing.hear(interface, heard),
+                Event::Trace(request) => {
+                    self.reporter.answer(&self.fib, &self.config.router.name, &request);
+                }
+            }
         }
+    }
+
+    /// Has the kernel resolve the gateways of all routes, so that it is known whether they handle
+    /// Xcast before the first packet comes.
+    fn look_for_gateways(&mut self) {
+        let now = Instant::now();
+        let fib = Arc::clone(&self.fib);
+        let unknown = fib.adjacencies().iter().filter(|gateway| gateway.rewrite.is_none());
+        let unknown: BTreeSet<_> = unknown
+            .filter_map(|gateway| {
+                let port = fib.port(gateway.port).filter(|port| port.up)?;
+                Some((port.interface, gateway.address))
+            })
+            .collect();
+        self.gateways.retain(|gateway, _| unknown.contains(gateway));
+        for gateway in unknown {
+            let asked = self.gateways.get(&gateway);
+            if asked.is_none_or(|asked| now.duration_since(*asked) >= GATEWAY_INTERVAL) {
+                self.gateways.insert(gateway, now);
+                self.resolve(gateway.0, gateway.1);
+            }
+        }
+    }
+
+    /// Whether it is known of all gateways that can be reached whether they handle Xcast.
+    fn is_settled(&self) -> bool {
+        let failed = |gateway: &(InterfaceIndex, IpAddr)| {
+            self.rib.neighbor_state(gateway.0, gateway.1) == Some(NeighborState::Failed)
+        };
+        !self.outdated && self.probing.is_settled() && self.gateways.keys().all(failed)
     }
 
     fn resolve(&mut self, interface: InterfaceIndex, address: IpAddr) {
@@ -267,6 +336,7 @@ impl Daemon {
         }
         self.next_upkeep = now + UPKEEP_INTERVAL;
         self.ports.retry(&self.fib);
+        self.look_for_gateways();
         self.note_used();
         let used = std::mem::take(&mut self.used);
         let lapsed: Vec<_> = self.rib.stale().filter(|neighbor| used.contains(neighbor)).collect();

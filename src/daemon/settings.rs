@@ -49,7 +49,7 @@ fn port_settings(port: &Port) -> PortSettings {
             ReversePath::Off => fib::ReversePath::Off,
         },
         neighbors: match port.xcast_neighbors {
-            XcastNeighbors::Probe => NeighborPolicy::All, // until neighbors are probed
+            XcastNeighbors::Probe => NeighborPolicy::Probe,
             XcastNeighbors::All => NeighborPolicy::All,
             XcastNeighbors::None => NeighborPolicy::None,
         },

@@ -5,6 +5,7 @@
 //! wants resolved.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -13,9 +14,9 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use mio::{Events, Poll, Token, Waker};
 
-use crate::engine::Engine;
-use crate::fib::Fib;
-use crate::forward::Counters;
+use crate::engine::{Engine, TraceRequest};
+use crate::fib::{Fib, PortId};
+use crate::forward::{Counters, Heard, Sample};
 use crate::io::inject::LocalStack;
 
 use super::sockets::{DeviceReport, PacketEngine, Sockets};
@@ -29,19 +30,37 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const SPIN_MAX: u32 = 256;
 /// A sleep shorter than this means that spinning would have been worth it.
 const SHORT_SLEEP: Duration = Duration::from_micros(50);
-/// Neighbors that may be asked for before the control thread takes note.
-const WANTED_MAX: usize = 1024;
+/// Events that may wait for the control thread.
+const EVENTS_MAX: usize = 1024;
 
 /// Turns that may follow a request to stop.
 const DRAIN_TURNS: usize = 64;
 
-/// A neighbor to be resolved: its interface and address.
-pub(super) type Wanted = (u32, std::net::IpAddr);
+/// What a worker tells the control thread. Interfaces are the kernel's indices.
+pub(super) enum Event {
+    /// A neighbor is to be resolved.
+    Wanted(u32, IpAddr),
+    /// A probe came in by an interface.
+    Heard(u32, Heard),
+    /// A trace request ended here.
+    Trace(TraceRequest),
+}
 
 /// What the control thread asks of a worker.
 enum Command {
     Report(Sender<Report>),
+    Samples(Sender<DroppedPackets>),
+    /// Send a frame by a port.
+    Emit(PortId, Vec<u8>),
     Stop,
+}
+
+/// The last packets that were dropped.
+pub(super) struct DroppedPackets {
+    /// The oldest first.
+    pub(super) samples: Vec<Sample>,
+    /// What their clock says now.
+    pub(super) now: Duration,
 }
 
 /// A worker's state between two batches.
@@ -61,18 +80,18 @@ pub(super) struct WorkerHandle {
     commands: Sender<Command>,
     waker: Arc<Waker>,
     thread: Option<JoinHandle<()>>,
-    /// Neighbors that the worker wants resolved.
-    pub(super) wanted: Receiver<Wanted>,
+    /// What the worker has to tell.
+    pub(super) events: Receiver<Event>,
 }
 
 impl WorkerHandle {
-    /// Starts a worker; `notify` wakes the control thread when `wanted` has something.
+    /// Starts a worker; `notify` wakes the control thread when there are events.
     pub(super) fn start(fib: Arc<Fib>, notify: Arc<Waker>) -> io::Result<WorkerHandle> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let local = LocalStack::open()?;
         let (commands, inbox) = unbounded();
-        let (wants, wanted) = bounded(WANTED_MAX);
+        let (sender, events) = bounded(EVENTS_MAX);
         let published = Arc::new(ArcSwap::new(Arc::clone(&fib)));
         let worker = Worker {
             engine: Engine::new(&fib, local),
@@ -81,7 +100,7 @@ impl WorkerHandle {
             fib,
             poll,
             inbox,
-            wants,
+            events: sender,
             notify,
             spin: 0,
             next_look: Instant::now(),
@@ -93,7 +112,7 @@ impl WorkerHandle {
             let _farewell = Farewell(Arc::clone(&worker.notify));
             worker.run();
         })?);
-        Ok(WorkerHandle { published, commands, waker, thread, wanted })
+        Ok(WorkerHandle { published, commands, waker, thread, events })
     }
 
     /// Whether the worker has ended, which it does only when it is told to or has panicked.
@@ -113,6 +132,21 @@ impl WorkerHandle {
         self.commands.send(Command::Report(sender)).ok()?;
         self.wake();
         receiver.recv_timeout(Duration::from_secs(1)).ok()
+    }
+
+    /// Asks for the last dropped packets; `None` if the worker does not answer within a second.
+    pub(super) fn samples(&self) -> Option<DroppedPackets> {
+        let (sender, receiver) = bounded(1);
+        self.commands.send(Command::Samples(sender)).ok()?;
+        self.wake();
+        receiver.recv_timeout(Duration::from_secs(1)).ok()
+    }
+
+    /// Has a frame sent by a port.
+    pub(super) fn emit(&self, port: PortId, frame: Vec<u8>) {
+        // A worker that has ended is looked after elsewhere.
+        let _gone = self.commands.send(Command::Emit(port, frame));
+        self.wake();
     }
 
     fn wake(&self) {
@@ -150,7 +184,7 @@ struct Worker {
     fib: Arc<Fib>,
     poll: Poll,
     inbox: Receiver<Command>,
-    wants: Sender<Wanted>,
+    events: Sender<Event>,
     notify: Arc<Waker>,
     /// How many empty turns are worth it at the present load.
     spin: u32,
@@ -177,7 +211,7 @@ impl Worker {
             if now >= self.next_look && self.patience().is_some() {
                 self.look_after(now);
             }
-            self.pass_on_wanted();
+            self.pass_on_events();
             idle = if busy { 0 } else { idle + 1 };
             if idle > self.spin {
                 self.sleep(&mut events);
@@ -231,6 +265,14 @@ impl Worker {
                 Command::Report(sender) => {
                     let _gone = sender.send(self.report());
                 }
+                Command::Samples(sender) => {
+                    let (samples, now) = self.engine.samples();
+                    let _gone = sender.send(DroppedPackets { samples, now });
+                }
+                Command::Emit(port, frame) => {
+                    // What cannot be sent is like a probe that is lost.
+                    let _unsent = self.engine.emit(port, &frame);
+                }
             }
         }
         false
@@ -242,15 +284,25 @@ impl Worker {
         Report { generation, counters: self.engine.counters().clone(), devices }
     }
 
-    fn pass_on_wanted(&mut self) {
+    fn pass_on_events(&mut self) {
+        let fib = &self.fib;
+        let interface = |port: PortId| Some(fib.port(port)?.interface);
         let mut any = false;
+        let mut pass = |event: Option<Event>| {
+            // When the queue is full, the event comes again: neighbors are asked for again in a
+            // second, as probes and traces are.
+            let sent = event.map(|event| self.events.try_send(event));
+            any |= matches!(sent, Some(Ok(()) | Err(TrySendError::Full(_))));
+        };
         for (port, address) in self.engine.take_wanted() {
-            let Some(port) = self.fib.port(port) else { continue };
-            // When the queue is full, the neighbor is asked for again in a second.
-            match self.wants.try_send((port.interface, address)) {
-                Ok(()) | Err(TrySendError::Full(_)) => any = true,
-                Err(TrySendError::Disconnected(_)) => return,
-            }
+            pass(interface(port).map(|interface| Event::Wanted(interface, address)));
+        }
+        for heard in self.engine.take_heard() {
+            let (Heard::Asked { port, .. } | Heard::Returned { port, .. }) = heard;
+            pass(interface(port).map(|interface| Event::Heard(interface, heard)));
+        }
+        for request in self.engine.take_traces() {
+            pass(Some(Event::Trace(request)));
         }
         if any && let Err(error) = self.notify.wake() {
             tracing::error!(%error, "cannot wake the control thread");

@@ -11,15 +11,17 @@
 mod hold;
 mod notify;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::fib::{Fib, PortId};
+use crate::fib::{Adjacency, Fib, Port, PortId};
 use crate::forward::{
     Counters, DropReason, Heard, LINK_HEADER_LEN, Output, Packet, PortCounters, Replica, Sample,
     Target, Time, process,
 };
 use crate::io::{Deliver, Receive, Transmit};
+use crate::wire::{ethernet, probe};
 use hold::Hold;
 use notify::Notifier;
 pub use notify::TraceRequest;
@@ -345,6 +347,40 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
         });
         self.hold.ask_again(now, &mut self.wanted);
     }
+}
+
+/// The gateways that are to be asked whether they handle Xcast, by interface and address, with
+/// their link-layer addresses, if known. `is_asked` says which the settings leave open.
+pub fn probe_targets(
+    fib: &Fib,
+    is_asked: impl Fn(u32, IpAddr) -> bool,
+) -> BTreeMap<(u32, IpAddr), Option<[u8; 6]>> {
+    let target = |gateway: &Adjacency| {
+        let interface = fib.port(gateway.port)?.interface;
+        let link_address = gateway.rewrite.map(|[a, b, c, d, e, f, ..]| [a, b, c, d, e, f]);
+        let asked = is_asked(interface, gateway.address);
+        asked.then_some(((interface, gateway.address), link_address))
+    };
+    fib.gateways().filter_map(target).collect()
+}
+
+/// The frame of a probe to a neighbor whose link-layer address is known, and the port it leaves by.
+pub fn probe_frame(
+    fib: &Fib,
+    (interface, address): (u32, IpAddr),
+    nonce: &[u8; probe::NONCE_LEN],
+) -> Option<(PortId, Vec<u8>)> {
+    let of_interface =
+        |port: &Option<Port>| port.as_ref().is_some_and(|p| p.interface == interface);
+    let id = fib.ports().iter().position(of_interface)? as PortId;
+    let own = fib.port(id)?.address_towards(address)?;
+    let rewrite = fib.find_adjacency(id, address)?.rewrite?;
+    let mut frame = rewrite.to_vec();
+    if address.is_ipv6() {
+        frame[LINK_HEADER_LEN - 2..].copy_from_slice(&ethernet::TYPE_IPV6.to_be_bytes());
+    }
+    frame.extend(probe::packet(fib.code_points(), own, nonce));
+    Some((id, frame))
 }
 
 /// A replica, which lies in the output and in its packet's buffer, came to nothing.

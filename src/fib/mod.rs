@@ -96,12 +96,20 @@ impl Port {
         (self.interface, self.instance)
     }
 
-    /// The own address that a neighbor with this address knows best: of its IP version, and
-    /// link-local if it is.
+    /// The own address that is most like a neighbor's: of its IP version, and with the most leading
+    /// bits in common.
     pub fn address_towards(&self, neighbor: IpAddr) -> Option<IpAddr> {
-        let of_version = || self.addresses.iter().filter(|a| a.is_ipv6() == neighbor.is_ipv6());
-        let alike = of_version().find(|own| is_link_local(**own) == is_link_local(neighbor));
-        alike.or_else(|| of_version().next()).copied()
+        let alike = |own: &&IpAddr| match (**own, neighbor) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                (own.to_bits() ^ other.to_bits()).leading_zeros()
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                (own.to_bits() ^ other.to_bits()).leading_zeros()
+            }
+            _ => 0,
+        };
+        let of_version = self.addresses.iter().filter(|a| a.is_ipv6() == neighbor.is_ipv6());
+        of_version.max_by_key(alike).copied()
     }
 }
 
@@ -248,6 +256,11 @@ impl Fib {
     /// The gateways of a group, each as often as it has weight.
     pub fn members(&self, group: GatewayGroup) -> &[AdjacencyId] {
         &self.members[group.first as usize..][..group.count as usize]
+    }
+
+    /// The gateways of all routes; one may come more than once.
+    pub fn gateways(&self) -> impl Iterator<Item = &Adjacency> {
+        self.members.iter().map(|id| self.adjacency(*id))
     }
 
     /// An adjacency by its index.

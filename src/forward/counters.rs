@@ -24,6 +24,10 @@ pub struct Counters {
     pub unicast_conversions: u64,
     /// Replicas that became unicast because the next hop does not speak Xcast.
     pub premature_unicast_conversions: u64,
+    /// Probes of neighbors that were answered. Probes count nowhere else.
+    pub probes_answered: u64,
+    /// Probes of this node's own that came back.
+    pub probes_returned: u64,
     /// Live destinations of all packets whose list could be trusted.
     pub destinations_received: u64,
     /// Destinations served by replicas that were sent.
@@ -82,6 +86,10 @@ impl Counters {
     /// A replica was handed to its link, or delivered to this node.
     #[inline]
     pub fn sent(&mut self, replica: &Replica) {
+        if replica.form == Form::Probe {
+            self.probes_answered += 1;
+            return;
+        }
         let destinations = u64::from(replica.destinations());
         let port = match replica.target {
             Target::Host { .. } => {
@@ -97,7 +105,7 @@ impl Counters {
         match replica.form {
             // Of the fragments of a copy the last one counts.
             _ if destinations == 0 => {}
-            Form::Xcast => {}
+            Form::Xcast | Form::Probe => {}
             Form::Unicast => self.unicast_conversions += 1,
             Form::PrematureUnicast => self.premature_unicast_conversions += 1,
         }
@@ -112,17 +120,22 @@ impl Counters {
 
     /// A replica was neither sent nor delivered.
     pub fn failed(&mut self, replica: &Replica, reason: DropReason) {
-        self.drop(reason, replica.destinations());
+        self.drop(reason, traffic(replica));
     }
 
     /// A replica began to wait for its neighbor.
     pub fn held(&mut self, replica: &Replica) {
-        self.destinations_pending += u64::from(replica.destinations());
+        self.destinations_pending += u64::from(traffic(replica));
     }
 
     /// A replica's waiting is over; [`sent`](Counters::sent) or [`failed`](Counters::failed)
     /// follows.
     pub fn released(&mut self, replica: &Replica) {
-        self.destinations_pending -= u64::from(replica.destinations());
+        self.destinations_pending -= u64::from(traffic(replica));
     }
+}
+
+/// How many destinations a replica stands for in the counters.
+fn traffic(replica: &Replica) -> u32 {
+    if replica.form == Form::Probe { 0 } else { replica.destinations() }
 }

@@ -25,6 +25,7 @@ mod budget;
 mod class;
 mod counters;
 mod fragment;
+mod inspect;
 mod notice;
 mod output;
 mod packet;
@@ -38,6 +39,7 @@ mod scratch;
 use std::net::IpAddr;
 
 pub use counters::{Counters, PortCounters};
+pub use inspect::{Inspected, inspect};
 pub use notice::{Notice, NoticeKind, Notices};
 pub use output::Output;
 pub use packet::Packet;
@@ -73,27 +75,55 @@ pub fn process(fib: &Fib, packet: Packet<'_>, now: Time, out: &mut Output) {
             return out.samples.keep(reason, &packet, now);
         }
     };
+    match probe::recognize(fib, &packet, &parsed) {
+        Some(heard) => answer_probe(fib, packet, &parsed, heard, now, out),
+        None => forward(fib, packet, &parsed, now, out),
+    }
+}
+
+/// Steps 2 to 7 for a packet that can be read.
+fn forward(fib: &Fib, packet: Packet<'_>, parsed: &Parsed, now: Time, out: &mut Output) {
     out.counters.received(packet.port, parsed.xcast_len());
     out.counters.destinations_received += u64::from(parsed.live.count_ones());
-    let probe = probe::recognize(fib, &packet, &parsed);
-    if let Some(returned @ Heard::Returned { .. }) = probe {
-        // It has done what it was for: it goes no further, and to no socket.
-        probe::hear(returned, out);
-        out.scratch.seen_here = parsed.live;
-    } else {
-        match admit(fib, &packet, &parsed, probe, now, &mut out.scratch.budgets) {
-            Err(reason) => out.scratch.drop(reason, parsed.live),
-            Ok(()) => {
-                probe.into_iter().for_each(|asked| probe::hear(asked, out));
-                let live = look_up(fib, &packet, &parsed, out);
-                partition(fib, &packet, &parsed, live, probe.is_some(), out);
-                plan(fib, &packet, &parsed, out);
-            }
+    match admit(fib, &packet, parsed, now, &mut out.scratch.budgets) {
+        Err(reason) => out.scratch.drop(reason, parsed.live),
+        Ok(()) => {
+            let live = look_up(fib, &packet, parsed, out);
+            partition(fib, &packet, parsed, live, out);
+            plan(fib, &packet, parsed, out);
         }
     }
-    settle(&packet, &parsed, now, out);
+    settle(&packet, parsed, now, out);
     if out.scratch.plans.len() > 0 {
-        replicate(fib, packet, &parsed, out);
+        replicate(fib, packet, parsed, out);
+    }
+}
+
+/// A probe (R9) goes back to the neighbor it came from; one of this node's own has done what it was
+/// for. Neither is traffic: both have counters of their own.
+fn answer_probe(
+    fib: &Fib,
+    packet: Packet<'_>,
+    parsed: &Parsed,
+    heard: Heard,
+    now: Time,
+    out: &mut Output,
+) {
+    if let Heard::Returned { .. } = heard {
+        out.counters.probes_returned += 1;
+        return probe::hear(heard, out);
+    }
+    if let Err(reason) = admit_at_all(fib, &packet, parsed) {
+        return out.samples.keep(reason, &packet, now);
+    }
+    probe::hear(heard, out);
+    out.scratch.is_probe = true;
+    let live = look_up(fib, &packet, parsed, out);
+    partition(fib, &packet, parsed, live, out);
+    plan(fib, &packet, parsed, out);
+    out.scratch.plans.each(|plan| plan.form = Form::Probe);
+    if out.scratch.plans.len() > 0 {
+        replicate(fib, packet, parsed, out);
     }
 }
 
@@ -102,25 +132,12 @@ fn admit(
     fib: &Fib,
     packet: &Packet<'_>,
     parsed: &Parsed,
-    probe: Option<Heard>,
     now: Time,
     budgets: &mut Budgets,
 ) -> Result<(), DropReason> {
-    // This node's own packets are not refused.
-    let Some(port) = packet.port else { return Ok(()) };
-    let settings = fib.port(port).ok_or(DropReason::NotForThisRouter)?;
-    let group: IpAddr = match parsed.is_v6() {
-        true => fib.code_points().all_routers_v6.into(),
-        false => fib.code_points().all_routers_v4.into(),
-    };
-    if parsed.destination != group || packet.to_group && !settings.accept_group_frames {
-        return Err(DropReason::NotForThisRouter);
-    }
-    if !reverse_path_holds(fib, settings.reverse_path, port, parsed) {
-        return Err(DropReason::ReversePath);
-    }
-    if probe.is_some() {
-        return Ok(()); // exempt from lists and budgets (R9)
+    admit_at_all(fib, packet, parsed)?;
+    if packet.port.is_none() {
+        return Ok(());
     }
     if !fib.source_allowed(parsed.source) {
         return Err(DropReason::SourceNotAllowed);
@@ -132,6 +149,24 @@ fn admit(
         return Err(DropReason::IcmpEcho);
     }
     Ok(())
+}
+
+/// What holds for probes too: it is for this router, and comes from where its source is.
+fn admit_at_all(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed) -> Result<(), DropReason> {
+    // This node's own packets are not refused.
+    let Some(port) = packet.port else { return Ok(()) };
+    let settings = fib.port(port).ok_or(DropReason::NotForThisRouter)?;
+    let group: IpAddr = match parsed.is_v6() {
+        true => fib.code_points().all_routers_v6.into(),
+        false => fib.code_points().all_routers_v4.into(),
+    };
+    if parsed.destination != group || packet.to_group && !settings.accept_group_frames {
+        return Err(DropReason::NotForThisRouter);
+    }
+    match reverse_path_holds(fib, settings.reverse_path, port, parsed) {
+        true => Ok(()),
+        false => Err(DropReason::ReversePath),
+    }
 }
 
 fn reverse_path_holds(fib: &Fib, mode: ReversePath, port: PortId, parsed: &Parsed) -> bool {
@@ -174,15 +209,7 @@ fn look_up(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed, out: &mut Output) ->
 
 /// Step 4: sorts the live destinations into parts by adjacency, local deliveries, holds and
 /// drops.
-fn partition(
-    fib: &Fib,
-    packet: &Packet<'_>,
-    parsed: &Parsed,
-    live: usize,
-    is_probe: bool,
-    out: &mut Output,
-) {
-    let expired = packet.port.is_some() && parsed.ttl <= 1;
+fn partition(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed, live: usize, out: &mut Output) {
     let flow = parsed.flow();
     for at in 0..live {
         let index = usize::from(out.scratch.indices[at]);
@@ -195,7 +222,7 @@ fn partition(
             deliver(packet, parsed, live, out);
             continue;
         }
-        if let Some(reason) = refusal(fib, packet, expired, is_probe, address, entry) {
+        if let Some(reason) = refusal(fib, packet, parsed, out.scratch.is_probe, address, entry) {
             out.scratch.drop(reason, live);
             continue;
         }
@@ -234,12 +261,12 @@ fn deliver(packet: &Packet<'_>, parsed: &Parsed, live: u128, out: &mut Output) {
 fn refusal(
     fib: &Fib,
     packet: &Packet<'_>,
-    expired: bool,
+    parsed: &Parsed,
     is_probe: bool,
     address: IpAddr,
     entry: Entry,
 ) -> Option<DropReason> {
-    if expired {
+    if packet.port.is_some() && parsed.ttl <= 1 {
         return Some(DropReason::TtlExpired);
     }
     if entry == Entry::Bad || is_link_local(address) && leaves_link(fib, packet.port, entry) {
@@ -348,6 +375,7 @@ fn push(fib: &Fib, parsed: &Parsed, mut plan: Plan, out: &mut Output) {
             parsed.xcast_len() - rewrite::compact_gain(parsed, plan.live)
         }
         Form::Xcast => parsed.xcast_len(),
+        Form::Probe => parsed.xcast_len(),
         Form::Unicast | Form::PrematureUnicast => parsed.unicast_len(),
     };
     let mtu = match plan.target {

@@ -35,8 +35,17 @@ pub enum Form {
     Xcast,
     /// As a unicast packet, as one destination was left (X2U).
     Unicast,
+    /// As an Xcast packet that is a probe's answer, and no traffic (R9).
+    Probe,
     /// As a unicast packet, as the next hop does not speak Xcast (RFC 5058 section 11.2).
     PrematureUnicast,
+}
+
+impl Form {
+    /// Whether the Xcast header is gone.
+    pub fn is_unicast(self) -> bool {
+        matches!(self, Form::Unicast | Form::PrematureUnicast)
+    }
 }
 
 /// One copy of a packet.

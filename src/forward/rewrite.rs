@@ -30,11 +30,11 @@ pub(super) fn copy(
 ) -> Option<Made> {
     // The headers in front, the list as it will be, and what follows up to the tail.
     let list = match (plan.form, plan.compact) {
-        (Form::Xcast, false) => parsed.xcast_end - parsed.xcast,
-        (Form::Xcast, true) => compact_len(parsed, plan.live),
+        (Form::Xcast | Form::Probe, false) => parsed.xcast_end - parsed.xcast,
+        (Form::Xcast | Form::Probe, true) => compact_len(parsed, plan.live),
         _ => 0,
     };
-    let follows = if plan.form == Form::Xcast { parsed.xcast_end } else { parsed.rest };
+    let follows = if plan.form.is_unicast() { parsed.rest } else { parsed.xcast_end };
     let front = parsed.xcast - parsed.ip;
     let span = out.take_head(LINK_HEADER_LEN + front + list + parsed.tail - follows)?;
     let head = out.head_mut(span);
@@ -43,11 +43,11 @@ pub(super) fn copy(
     before.copy_from_slice(&buffer[parsed.ip..parsed.xcast]);
     after.copy_from_slice(&buffer[follows..parsed.tail]);
     let whole = &buffer[parsed.xcast..parsed.xcast_end];
-    match (plan.form, plan.compact, parsed.is_v6()) {
-        (Form::Xcast, false, _) => header.copy_from_slice(whole),
-        (Form::Xcast, true, false) => xcast4::compact(whole, plan.live, header),
-        (Form::Xcast, true, true) => xcast6::compact(whole, plan.live, header),
-        _ => {}
+    match (plan.compact, parsed.is_v6()) {
+        _ if plan.form.is_unicast() => {}
+        (false, _) => header.copy_from_slice(whole),
+        (true, false) => xcast4::compact(whole, plan.live, header),
+        (true, true) => xcast6::compact(whole, plan.live, header),
     }
     finish(fib, head, port, parsed, plan, Only::of(buffer, parsed, plan));
     Some((false, span, Span::new(parsed.tail, parsed.end)))
@@ -63,9 +63,9 @@ pub(super) fn in_place(
     plan: &Plan,
     out: &mut Output,
 ) -> Option<Made> {
-    let ip = match plan.form {
-        Form::Xcast => parsed.ip,
-        _ => parsed.ip + (parsed.rest - parsed.xcast),
+    let ip = match plan.form.is_unicast() {
+        false => parsed.ip,
+        true => parsed.ip + (parsed.rest - parsed.xcast),
     };
     let start = ip.checked_sub(LINK_HEADER_LEN).filter(|_| !plan.compact);
     let Some(start) = start else { return copy(fib, buffer, port, parsed, plan, out) };
@@ -131,8 +131,8 @@ fn finish(
     }
     // The TTL falls where a packet is forwarded, not where it starts or ends (R3, R4).
     let lower_ttl = port.is_some() && !matches!(plan.target, Target::Host { .. });
-    match (plan.form, parsed.is_v6()) {
-        (Form::Xcast, is_v6) => to_pruned(ip, parsed, plan, lower_ttl, is_v6),
+    match (plan.form.is_unicast(), parsed.is_v6()) {
+        (false, is_v6) => to_pruned(ip, parsed, plan, lower_ttl, is_v6),
         (_, false) => to_unicast_v4(ip, parsed, only, lower_ttl),
         (_, true) => to_unicast_v6(ip, parsed, only, lower_ttl),
     }

@@ -41,6 +41,8 @@ pub(super) struct Scratch {
     pub(super) entries: [EntryId; DESTINATIONS_MAX],
     pub(super) parts: List<Part>,
     pub(super) plans: List<Plan>,
+    /// The packet is a neighbor's probe, which lists of destinations do not concern.
+    pub(super) is_probe: bool,
     /// Destinations that are delivered without a copy.
     pub(super) seen_here: u128,
     /// The destinations of the present packet that are dropped, by reason.
@@ -76,6 +78,7 @@ impl Default for Scratch {
             entries: [0; DESTINATIONS_MAX],
             parts: List { items: [part; DESTINATIONS_MAX], len: 0 },
             plans: List { items: [Plan::UNICAST; DESTINATIONS_MAX], len: 0 },
+            is_probe: false,
             seen_here: 0,
             dropped: List { items: [(DropReason::IpHeader, 0); DESTINATIONS_MAX], len: 0 },
             narrowest: u32::MAX,
@@ -98,6 +101,7 @@ impl Scratch {
         self.packet += 1;
         self.parts.len = 0;
         self.plans.len = 0;
+        self.is_probe = false;
         self.seen_here = 0;
         self.dropped.len = 0;
         self.narrowest = u32::MAX;
@@ -139,6 +143,10 @@ impl<T: Copy> List<T> {
 
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    pub(super) fn each(&mut self, change: impl FnMut(&mut T)) {
+        self.items[..self.len].iter_mut().for_each(change);
     }
 
     pub(super) fn at(&self, index: usize) -> T {

@@ -26,8 +26,6 @@ pub struct Message<'a> {
     /// The source address for destinations of its IP version; for others the one that the kernel
     /// prefers towards the first destination it can reach.
     pub source: Option<IpAddr>,
-    /// The source port.
-    pub source_port: u16,
     /// The channel identifier (RFC 5058 section 8.3); 0 = none. IPv4 has room for 32 bits.
     pub channel: u128,
     /// Receivers and later routers do not learn of destinations they do not serve.
@@ -47,7 +45,6 @@ impl Default for Message<'_> {
         Message {
             destinations: &[],
             source: None,
-            source_port: 0,
             channel: 0,
             anonymous: false,
             keep_xcast: false,
@@ -116,6 +113,7 @@ impl Message<'_> {
         &self,
         code_points: &CodePoints,
         source: IpAddr,
+        source_port: u16,
     ) -> Result<Vec<u8>, MessageError> {
         let mixed = |d: &&Destination| d.address.is_ipv6() != source.is_ipv6();
         if let Some(other) = self.destinations.iter().find(mixed) {
@@ -137,7 +135,7 @@ impl Message<'_> {
         // With a list of ports, the transport's own is 0 (RFC 5058 section 8.1).
         let common = self.destinations.first().map_or(0, |first| first.port);
         let destination_port = if lists.ports { 0 } else { common };
-        let repr = udp::Repr { source_port: self.source_port, destination_port };
+        let repr = udp::Repr { source_port, destination_port };
         repr.emit(datagram, source, group);
         Ok(buffer)
     }
@@ -268,7 +266,9 @@ mod tests {
             })
             .collect();
         let message = Message { destinations: &destinations, payload, ..Message::default() };
-        message.packet(&code_points, SOURCE.into()).map(|buffer| buffer[LINK_HEADER_LEN..].to_vec())
+        message
+            .packet(&code_points, SOURCE.into(), 5000)
+            .map(|buffer| buffer[LINK_HEADER_LEN..].to_vec())
     }
 
     #[test]

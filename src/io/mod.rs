@@ -23,9 +23,11 @@ pub mod packet;
 pub mod pcap;
 
 mod filter;
+mod process;
 mod ring;
 mod system;
 
+pub use process::{forbid_new_privileges, may_change};
 pub use system::{force_receive_buffer, raise_descriptor_limit};
 
 /// A received frame.

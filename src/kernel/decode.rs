@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use netlink_packet_core::{DecodeError, NlaBuffer, NlasIterator, Parseable, ParseableParametrized};
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::address::{AddressAttribute, AddressHeader};
+use netlink_packet_route::address::{AddressAttribute, AddressHeader, AddressHeaderFlags};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkHeader, LinkLayerType};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourHeader, NeighbourState,
@@ -50,8 +50,13 @@ pub(super) fn change(message: &Message<'_>) -> Result<Option<Change>, DecodeErro
     match message.kind {
         libc::RTM_NEWLINK => Ok(link(message.body)?.map(Change::Link)),
         libc::RTM_DELLINK => Ok(link(message.body)?.map(|link| Change::LinkGone(link.index))),
-        libc::RTM_NEWADDR => Ok(address(message.body)?.map(Change::Address)),
-        libc::RTM_DELADDR => Ok(address(message.body)?.map(Change::AddressGone)),
+        libc::RTM_NEWADDR => Ok(address(message.body)?.map(|(address, usable)| match usable {
+            true => Change::Address(address),
+            false => Change::AddressGone(address),
+        })),
+        libc::RTM_DELADDR => {
+            Ok(address(message.body)?.map(|(address, _)| Change::AddressGone(address)))
+        }
         libc::RTM_NEWNEIGH => neighbor(message.body, false),
         libc::RTM_DELNEIGH => neighbor(message.body, true),
         libc::RTM_NEWROUTE => Ok(route::route(message.body)?
@@ -130,7 +135,10 @@ fn link(body: &[u8]) -> Result<Option<Link>, DecodeError> {
     Ok(Some(link))
 }
 
-fn address(body: &[u8]) -> Result<Option<Address>, DecodeError> {
+/// An address, and whether it is this node's: one of IPv6 is not before it was tried, and not if
+/// another node was found to have it (RFC 4862 section 5.4), but is while it is tried if it is
+/// optimistic (RFC 4429).
+fn address(body: &[u8]) -> Result<Option<(Address, bool)>, DecodeError> {
     let header = AddressHeader::parse(body)?;
     if !matches!(header.family, AddressFamily::Inet | AddressFamily::Inet6) {
         return Ok(None);
@@ -149,13 +157,19 @@ fn address(body: &[u8]) -> Result<Option<Address>, DecodeError> {
             _ => {}
         }
     }
+    let has = |flag| header.flags.contains(flag);
+    let tried = !has(AddressHeaderFlags::Tentative) || has(AddressHeaderFlags::Optimistic);
+    let usable = tried && !has(AddressHeaderFlags::Dadfailed);
     // IFA_ADDRESS is the other end where there are two.
-    Ok(local.or(end).map(|address| Address {
-        interface: header.index,
-        address,
-        prefix_length: header.prefix_len,
-        peer: end.filter(|end| *end != address),
-        broadcast,
+    Ok(local.or(end).map(|address| {
+        let address = Address {
+            interface: header.index,
+            address,
+            prefix_length: header.prefix_len,
+            peer: end.filter(|end| *end != address),
+            broadcast,
+        };
+        (address, usable)
     }))
 }
 

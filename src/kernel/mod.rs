@@ -10,6 +10,7 @@
 mod channel;
 mod decode;
 mod error;
+mod forward_chains;
 mod framing;
 mod mirror;
 mod nftables;
@@ -19,6 +20,7 @@ mod rules;
 mod watch;
 
 pub use error::KernelError;
+pub use forward_chains::forward_chains;
 pub use mirror::{EVENT_BUFFER, Mirror};
 pub use nftables::{Dropped, IngressDrop};
 pub use rules::policy_rules;

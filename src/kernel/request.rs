@@ -53,12 +53,14 @@ pub(super) fn neighbors(sequence: u32) -> Vec<u8> {
     build(libc::RTM_GETNEIGH, DUMP, sequence, |body| body.raw(&[0; 12]))
 }
 
-/// All policy rules for IPv4.
-pub(super) fn rules(sequence: u32) -> Vec<u8> {
-    build(libc::RTM_GETRULE, DUMP, sequence, |body| {
-        body.raw(&[libc::AF_INET as u8]);
-        body.raw(&[0; 11]);
-    })
+/// All policy rules of one IP version (`AF_INET`, `AF_INET6`).
+pub(super) fn rules(family: u8) -> impl Fn(u32) -> Vec<u8> {
+    move |sequence| {
+        build(libc::RTM_GETRULE, DUMP, sequence, |body| {
+            body.raw(&[family]);
+            body.raw(&[0; 11]);
+        })
+    }
 }
 
 /// All nexthop objects.

@@ -12,20 +12,33 @@ use super::{KernelError, request};
 const RULE_HEADER: usize = 12;
 /// Priority of a rule (`linux/fib_rules.h`); absent where it is 0.
 const FRA_PRIORITY: u16 = 6;
-/// The kernel's own rules, for the tables local, main and default.
-const OWN: [u32; 3] = [0, 32766, 32767];
+/// The kernel's own rules: for the tables local and main, and for default, which IPv6 lacks.
+const OWN_V4: &[u32] = &[0, 32766, 32767];
+const OWN_V6: &[u32] = &[0, 32766];
 
-/// How many rules there are for IPv4 beyond the kernel's own three.
+/// How many rules there are, for IPv4 and IPv6 together, beyond the kernel's own.
 ///
 /// # Errors
 /// The kernel does not answer.
 pub fn policy_rules() -> Result<usize, KernelError> {
+    let mut channel = Channel::open(NETLINK_ROUTE)?;
     let mut count = 0;
-    let each = |message: &Message<'_>| {
-        count += usize::from(!OWN.contains(&priority(message.body)));
-    };
-    Channel::open(NETLINK_ROUTE)?.dump("list policy rules", request::rules, each)?;
+    for (family, own) in [(libc::AF_INET, OWN_V4), (libc::AF_INET6, OWN_V6)] {
+        let each = |message: &Message<'_>| {
+            count += usize::from(!own.contains(&priority(message.body)));
+        };
+        match channel.dump("list policy rules", request::rules(family as u8), each) {
+            Ok(_) => {}
+            // A kernel without IPv6, or without policy rules.
+            Err(error) if no_rules(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
     Ok(count)
+}
+
+fn no_rules(error: &KernelError) -> bool {
+    matches!(error.errno(), Some(libc::EAFNOSUPPORT | libc::EOPNOTSUPP))
 }
 
 fn priority(body: &[u8]) -> u32 {

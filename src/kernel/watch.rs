@@ -4,8 +4,9 @@
 //! master (`fib_disable_ip`), when an address goes (`fib_sync_down_addr`) and when a nexthop
 //! object goes (`__remove_nexthop_fib`). An IPv6 multipath route grows and shrinks by messages
 //! that show its other next hops, or only the one that went, and where IPv6 routes share prefix
-//! and metric, a replacement may take several of them. In all these cases the routes have to be
-//! dumped again.
+//! and metric, a replacement may take several of them. A dump of such routes hides those that stand
+//! between the next hops of a multipath route (`fib6_dump_node`), and they come to light when it
+//! goes. In all these cases the routes have to be dumped again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -124,10 +125,9 @@ impl Watch {
         let replaced = flags & NLM_F_REPLACE != 0;
         let joined = !replaced && flags & NLM_F_EXCL == 0;
         let several = hops(route) > 1;
+        let was_several = replaced && self.multipath.remove(&key);
         if several {
             self.multipath.insert(key);
-        } else if replaced {
-            self.multipath.remove(&key);
         }
         if (replaced && self.shared.contains(&key)) || (joined && several) {
             return Verdict::DumpInstead;
@@ -135,17 +135,19 @@ impl Watch {
         if joined {
             self.shared.insert(key);
         }
-        Verdict::Pass
+        dump_if(was_several)
     }
 
     fn route_v6_gone(&mut self, route: &KernelRoute) -> Verdict {
-        match hops(route) > 1 {
-            true => {
-                self.multipath.remove(&key(route));
-                Verdict::Pass
+        let key = key(route);
+        match (hops(route) > 1, self.multipath.contains(&key)) {
+            (true, _) => {
+                self.multipath.remove(&key);
+                Verdict::PassAndDump
             }
-            false if self.multipath.contains(&key(route)) => Verdict::DumpInstead,
-            false => Verdict::Pass,
+            (false, true) => Verdict::DumpInstead,
+            // It may have been there twice: routes that drop may be equal in all.
+            (false, false) => dump_if(self.shared.contains(&key)),
         }
     }
 }
@@ -252,8 +254,10 @@ mod tests {
         let mut gone =
             |prefix, hops: &[&str]| watch.judge(&Change::RouteGone(route(prefix, hops)), 0);
         assert_eq!(gone("fd02::/32", &one), Verdict::DumpInstead);
-        assert_eq!(gone("fd02::/32", &two), Verdict::Pass);
+        assert_eq!(gone("fd02::/32", &two), Verdict::PassAndDump);
         assert_eq!(gone("fd02::/32", &one), Verdict::Pass);
+        let replaced = added(&mut watch, route("fd01::/32", &one), NLM_F_REPLACE);
+        assert_eq!(replaced, Verdict::PassAndDump);
         assert_eq!(added(&mut watch, route("fd01::/32", &one), NLM_F_REPLACE), Verdict::Pass);
         let gone = watch.judge(&Change::RouteGone(route("fd01::/32", &one)), 0);
         assert_eq!(gone, Verdict::Pass);
@@ -271,7 +275,8 @@ mod tests {
         watch.routes_are(std::slice::from_ref(&one));
         assert_eq!(added(&mut watch, one.clone(), NLM_F_REPLACE), Verdict::Pass);
         watch.routes_are(&[route("fd00::/32", &["fd00::1"]), one.clone(), one.clone()]);
-        assert_eq!(added(&mut watch, one, NLM_F_REPLACE), Verdict::DumpInstead);
+        assert_eq!(added(&mut watch, one.clone(), NLM_F_REPLACE), Verdict::DumpInstead);
+        assert_eq!(watch.judge(&Change::RouteGone(one), 0), Verdict::PassAndDump);
     }
 
     #[test]

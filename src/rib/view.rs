@@ -139,6 +139,15 @@ impl Rib {
         listed.keys().filter(|name| !links().any(|link| link.name == **name)).cloned().collect()
     }
 
+    /// Whether a neighbor is to be asked whether it handles Xcast: its link is a port that is up
+    /// and asks, and the answer is not configured.
+    pub fn is_asked(&self, interface: InterfaceIndex, address: IpAddr) -> bool {
+        let link = self.links.get(&interface).filter(|link| compile::is_up(link));
+        let settings = link.and_then(|link| self.settings.port(link));
+        settings.is_some_and(|settings| settings.neighbors == NeighborPolicy::Probe)
+            && !self.settings.pins.contains_key(&address)
+    }
+
     /// Neighbors in use whose confirmation the kernel has let lapse.
     pub fn stale(&self) -> impl Iterator<Item = (InterfaceIndex, IpAddr)> + '_ {
         let stale = self.neighbors.values().filter(|n| n.state == NeighborState::Stale);

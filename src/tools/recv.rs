@@ -1,24 +1,23 @@
-//! `xcast recv`: prints UDP datagrams as they arrive. Receivers of Xcast need nothing more than
-//! an ordinary UDP socket, which is what this is.
+//! `xcast recv`: prints datagrams as they arrive: ordinary UDP, which is all that receivers of Xcast
+//! need, and with code points those that have stayed Xcast to the end.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
+use serde_json::Value;
 
 use super::experiment::Experiment;
 use super::{Failure, output};
-use crate::io::datagram::{self, Datagram};
-
-/// Octets of datagrams that may wait to be printed.
-const RECEIVE_BUFFER_LEN: usize = 8 << 20;
+use crate::host::{HostError, Inbox, Received};
+use crate::wire::CodePoints;
 
 #[derive(clap::Args)]
 pub(super) struct Recv {
-    /// Address to receive at
-    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0")]
-    bind: IpAddr,
+    /// Address to receive at; all addresses of both IP versions if not given
+    #[arg(long, value_name = "ADDR")]
+    bind: Option<IpAddr>,
     /// UDP port to receive at
     #[arg(long)]
     port: u16,
@@ -37,25 +36,24 @@ pub(super) struct Recv {
 
 pub(super) fn run(recv: &Recv) -> Result<(), Failure> {
     // Plain UDP needs no code points; those that are named must be right all the same.
-    if recv.experiment.is_named() {
-        recv.experiment.code_points()?;
-    }
-    let IpAddr::V4(address) = recv.bind else {
-        return Err(Failure::usage("--bind: IPv6 is not built in this release"));
+    let code_points = match recv.experiment.code_points() {
+        Ok(code_points) => Some(code_points),
+        Err(missing) if recv.experiment.is_named() => return Err(missing),
+        Err(_) => None,
     };
-    let socket = open(address, recv.port)
-        .map_err(|error| Failure::Work(format!("UDP port {}: {error}", recv.port)))?;
-    output::note(&format!(
-        "listening on {address}:{} (unicast UDP; packets that stay Xcast are not received)",
-        recv.port
-    ));
+    let (mut inbox, why_not) = open(recv, code_points)?;
+    let place = recv.bind.map_or_else(|| "all addresses".to_owned(), |bind| bind.to_string());
+    output::note(&match why_not {
+        None => format!("listening on {place}, port {}: unicast UDP and Xcast", recv.port),
+        Some(why) => format!("listening on {place}, port {}: unicast UDP alone ({why})", recv.port),
+    });
     let mut received = 0;
     let mut quiet_since = Instant::now();
     while recv.count != Some(received) {
         // A timeout beyond the clock's end is none.
         let deadline = recv.timeout.and_then(|timeout| quiet_since.checked_add(timeout));
-        match next(&socket, deadline) {
-            Err(error) => return Err(Failure::Work(format!("cannot receive: {error}"))),
+        match inbox.next(deadline) {
+            Err(error) => return Err(Failure::work(error)),
             Ok(Some(datagram)) => {
                 print(recv, &datagram)?;
                 received += 1;
@@ -73,50 +71,52 @@ pub(super) fn run(recv: &Recv) -> Result<(), Failure> {
     }
 }
 
-fn open(address: Ipv4Addr, port: u16) -> std::io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(SocketAddrV4::new(address, port))?;
-    datagram::report_headers(&socket)?;
-    // More than the system's limit may be refused; what is granted will do.
-    let _limited = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER_LEN);
-    Ok(socket)
-}
-
-/// The next datagram, or `None` when the deadline has passed.
-fn next(socket: &UdpSocket, deadline: Option<Instant>) -> std::io::Result<Option<Datagram>> {
-    loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left == Some(Duration::ZERO) {
-            return Ok(None);
+/// The inbox, and why it takes no Xcast packets if it does not.
+fn open(recv: &Recv, code_points: Option<CodePoints>) -> Result<(Inbox, Option<String>), Failure> {
+    let open = |code_points| Inbox::open(recv.bind, recv.port, code_points);
+    let Some(code_points) = code_points else {
+        let why = "no code points are named, see --experiment".to_owned();
+        return Ok((open(None).map_err(Failure::work)?, Some(why)));
+    };
+    match open(Some(code_points)) {
+        Ok(inbox) => Ok((inbox, None)),
+        Err(error) if is_refused(&error) => {
+            let why = "Xcast packets need CAP_NET_RAW".to_owned();
+            Ok((open(None).map_err(Failure::work)?, Some(why)))
         }
-        socket.set_read_timeout(left)?;
-        match datagram::receive(socket) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            other => return other.map(Some),
-        }
+        Err(error) => Err(Failure::work(error)),
     }
 }
 
-fn print(recv: &Recv, datagram: &Datagram) -> Result<(), Failure> {
-    let Datagram { source, destination, ttl, traffic_class, payload } = datagram;
+fn is_refused(error: &HostError) -> bool {
+    let HostError::Socket { error, .. } = error else { return false };
+    error.kind() == ErrorKind::PermissionDenied
+}
+
+fn print(recv: &Recv, received: &Received) -> Result<(), Failure> {
+    let Received { source, destination, port, ttl, dscp, channel, payload } = received;
     if !recv.json {
         let text = String::from_utf8_lossy(&payload[..payload.len().min(60)]);
         let text: String = text.chars().filter(|c| !c.is_control()).collect();
-        let (port, bytes) = (recv.port, payload.len());
-        return output::line(&format!(
-            "{source} > {destination}:{port}  ttl {ttl}  {bytes} bytes  {text}"
-        ));
+        let bytes = payload.len();
+        let to = SocketAddr::new(*destination, *port);
+        let form = channel.map(|channel| format!("xcast, channel {channel}  ")).unwrap_or_default();
+        return output::line(&format!("{source} > {to}  {form}ttl {ttl}  {bytes} bytes  {text}"));
     }
     let json = serde_json::json!({
         "source": source.ip().to_string(),
         "source-port": source.port(),
         "destination": destination.to_string(),
-        "port": recv.port,
+        "port": port,
         "bytes": payload.len(),
         "payload-base64": base64::engine::general_purpose::STANDARD.encode(payload),
-        "form": "unicast",
-        "channel": null,
-        "dscp": traffic_class >> 2,
+        "form": if channel.is_some() { "xcast" } else { "unicast" },
+        // A number as far as JSON has room for one, and that is all of IPv4's.
+        "channel": channel.map(|channel| match u64::try_from(channel) {
+            Ok(number) => Value::from(number),
+            Err(_) => Value::from(format!("{channel:#034x}")),
+        }),
+        "dscp": dscp,
         "ttl": ttl,
         "time": humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
     });

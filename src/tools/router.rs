@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use router_config::{Config, Diagnostic};
 
 use super::{Failure, output};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, sandbox};
 use crate::io::raise_descriptor_limit;
 use crate::kernel;
 
@@ -58,6 +58,15 @@ fn check_config(check: &Check) -> Result<(), Failure> {
             check.config.display()
         ));
     }
+    // Neither where filters cannot be read, which takes CAP_NET_ADMIN.
+    if let Ok(chains @ [_, ..]) = kernel::forward_chains().as_deref() {
+        output::note(&format!(
+            "{}: warning: forwarded packets are filtered here ({}), and packets that the router \
+             sends do not pass there: use [limits]",
+            check.config.display(),
+            chains.join(", ")
+        ));
+    }
     match check.print {
         true => output::line(config.to_string().trim_end()),
         false => Ok(()),
@@ -74,12 +83,17 @@ fn run_router(run: &Run) -> Result<(), Failure> {
     if let Err(error) = raise_descriptor_limit() {
         tracing::debug!(%error, "the limit of open descriptors stays as it is");
     }
+    // No thread and no packet before this.
+    let in_force = sandbox::enter(&config.router, &run.config).map_err(Failure::work)?;
+    tracing::info!("{in_force}");
     let path = run.config.clone();
     let reread = move || parse(&path).map(|(config, _)| config);
     let daemon = Daemon::start(config, Box::new(reread)).map_err(Failure::work)?;
-    // Whether somebody reads it is not the router's concern.
-    let _unread = output::line(&format!("ready: router {name} forwards, {}", daemon.summary()));
-    daemon.run().map_err(Failure::work)
+    let ready = |daemon: &Daemon| {
+        // Whether somebody reads it is not the router's concern.
+        let _unread = output::line(&format!("ready: router {name} forwards, {}", daemon.summary()));
+    };
+    daemon.run(ready).map_err(Failure::work)
 }
 
 /// Reads a configuration, its warnings going to standard error.

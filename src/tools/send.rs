@@ -1,5 +1,6 @@
 //! `xcast send`: a UDP datagram to many destinations in one packet.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::experiment::Experiment;
 use super::{Failure, output};
 use crate::forward::{Counters, DropReason};
-use crate::host::{Destination, HostError, Message, XcastSocket, reserve_port};
+use crate::host::{Destination, HostError, Message, Options, TroubleKind, XcastSocket};
 
 #[derive(clap::Args)]
 pub(super) struct Send {
@@ -68,13 +69,12 @@ pub(super) fn run(send: &Send) -> Result<(), Failure> {
     let destinations = destinations(&send.to, send.port)?;
     let payload = send.payload()?;
     let code_points = send.experiment.code_points()?;
-    let mut socket = XcastSocket::open(code_points, send.interface.as_deref()).map_err(failure)?;
-    let (_held, source_port) = reserve_port(send.source_port)
-        .map_err(|error| Failure::Work(format!("source port {}: {error}", send.source_port)))?;
+    let (interface, source_port) = (send.interface.clone(), send.source_port);
+    let options = Options { interface, source_port, ..Options::default() };
+    let mut socket = XcastSocket::open(code_points, &options).map_err(failure)?;
     let message = Message {
         destinations: &destinations,
         source: None,
-        source_port,
         channel: send.channel,
         anonymous: send.anonymous,
         keep_xcast: send.keep_xcast,
@@ -82,14 +82,29 @@ pub(super) fn run(send: &Send) -> Result<(), Failure> {
         ttl: send.ttl,
         payload: &payload,
     };
+    let mut unsent = Unsent::new();
+    let mut packets = 0;
     let start = Instant::now();
     for number in 0..send.count {
         wait_until(start, send.interval, number);
-        socket.send(&message).map_err(failure)?;
+        let sent = socket.send(&message).map_err(failure)?;
+        packets += sent.packets;
+        for miss in sent.unsent {
+            let destination = destinations[miss.index].address;
+            *unsent.entry((destination, miss.reason)).or_default() += 1;
+        }
     }
     socket.flush().map_err(Failure::work)?;
-    report(send, destinations.len(), socket.counters())
+    for trouble in socket.take_troubles() {
+        if let TroubleKind::Unsent(reason) = trouble.kind {
+            *unsent.entry((trouble.destination.ip(), reason)).or_default() += 1;
+        }
+    }
+    report(send, destinations.len(), packets, socket.counters(), &unsent)
 }
+
+/// How often a destination was missed, and why.
+type Unsent = BTreeMap<(IpAddr, DropReason), u64>;
 
 fn failure(error: HostError) -> Failure {
     match error {
@@ -109,30 +124,48 @@ fn wait_until(start: Instant, interval: Duration, number: u64) {
     }
 }
 
-fn report(send: &Send, destinations: usize, counters: &Counters) -> Result<(), Failure> {
+fn report(
+    send: &Send,
+    destinations: usize,
+    packets: usize,
+    counters: &Counters,
+    unsent: &Unsent,
+) -> Result<(), Failure> {
     let served = counters.destinations_forwarded + counters.destinations_delivered;
+    let dropped: u64 = unsent.values().sum();
     if send.json {
+        let each = unsent.iter().map(|((destination, reason), count)| {
+            serde_json::json!({
+                "destination": destination.to_string(),
+                "reason": reason.name(),
+                "count": count,
+            })
+        });
         let json = serde_json::json!({
-            "packets": send.count,
+            "messages": send.count,
+            "packets": packets,
             "destinations": destinations,
             "copies": counters.replicas_sent,
             "served": served,
-            "dropped": counters.destinations_dropped(),
+            "dropped": dropped,
+            "unsent": each.collect::<Vec<_>>(),
         });
         output::line(&json.to_string())?;
     } else {
-        let (packets, copies) = (send.count, counters.replicas_sent);
+        let copies = counters.replicas_sent;
         output::line(&format!(
             "{packets} packet(s) to {destinations} destination(s) each: {copies} copies left \
              this host, for {served} destinations"
         ))?;
     }
-    let reasons = DropReason::ALL.iter().zip(counters.drops).filter(|(_, count)| *count > 0);
-    let reasons: Vec<_> =
-        reasons.map(|(reason, count)| format!("{count} by {}", reason.name())).collect();
-    match reasons.is_empty() {
+    let reasons = unsent.iter().map(|((destination, reason), count)| {
+        format!("{destination} ({count} by {})", reason.name())
+    });
+    match unsent.is_empty() {
         true => Ok(()),
-        false => Err(Failure::Work(format!("not sent: {}", reasons.join(", ")))),
+        false => {
+            Err(Failure::Work(format!("not sent: {}", reasons.collect::<Vec<_>>().join(", "))))
+        }
     }
 }
 

@@ -103,7 +103,7 @@ fn what_cannot_be_done_ends_with_1_and_what_cannot_be_meant_with_2() {
                 (&["recv", "--port", "9", "--timeout", "1ms"], 1, "no datagram"),
                 (&["recv", "--port", "70000"], 2, "70000"),
                 (&["recv", "--port", "9", "--experiment", "/run/lab/none"], 2, "/run/lab/none"),
-                (&[&send[..], &[&many]].concat(), 2, "127"),
+                (&[&send[..], &[&many]].concat(), 1, "route"),
                 (&[&send[..], &["10.0.0.1:9"]].concat(), 1, "route"),
                 (&[&send[..], &["10.0.0.1"]].concat(), 2, "port"),
                 (&[&send[..], &["nowhere:9"]].concat(), 2, "nowhere"),

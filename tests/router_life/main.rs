@@ -38,6 +38,9 @@ const SOURCE_PORT: u16 = 5000;
 /// Destinations behind `n`.
 const FAR: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 8, 0, 1), Ipv4Addr::new(10, 8, 0, 2)];
 
+/// `n` stands for an Xcast router, and does not answer when it is asked.
+const NEIGHBORS_SPEAK_XCAST: &str = "[ports]\nxcast-neighbors = \"all\"\n";
+
 /// The network above, with receivers at `b` and `c`.
 struct Star {
     lab: Lab,
@@ -61,11 +64,9 @@ impl Star {
         Star { lab, receivers, sent: 0 }
     }
 
-    /// With a router that has the smallest configuration.
+    /// With a router that takes its neighbors for Xcast routers.
     fn new() -> Star {
-        let mut star = Star::without_router();
-        star.lab.start_routers(&["r"]);
-        star
+        Star::with(NEIGHBORS_SPEAK_XCAST)
     }
 
     /// With a router that is configured further.

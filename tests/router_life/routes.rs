@@ -11,7 +11,7 @@ use crate::lab::capture::{Capture, Form};
 use crate::lab::packets::Packet;
 use crate::lab::process::until;
 use crate::support::in_namespaces;
-use crate::{FAR, PORT, SOURCE_PORT, Star};
+use crate::{FAR, NEIGHBORS_SPEAK_XCAST, PORT, SOURCE_PORT, Star};
 
 const PREFIX: &str = "10.8.0.0/16";
 
@@ -28,7 +28,7 @@ impl TwoWays {
         let mut star = Star::without_router();
         star.lab.hosts(&["m"]);
         let to_m = star.lab.link("m", "r");
-        star.start(more);
+        star.start(&format!("{NEIGHBORS_SPEAK_XCAST}{more}"));
         star.lab.wait_for_port("r", "m", "up");
         let at_n = star.lab.capture(&star.lab.links[3]);
         let at_m = star.lab.capture(&to_m);

@@ -174,6 +174,10 @@ fn read_packet(packet: &[u8]) -> Option<Copy> {
         XCAST if destination == GROUP => {
             let (live, transport) = read_xcast(body);
             let (ports, payload) = read_udp(transport, source, destination);
+            // Routers ask each other whether they handle Xcast (WIRE.md R9).
+            if ports == [0, 0] && live.iter().all(|(address, _)| *address == source) {
+                return None;
+            }
             let live = live.into_iter().map(|(address, port)| {
                 assert!(port.is_none() || ports[1] == 0, "a list of ports, and a port beside it");
                 SocketAddrV4::new(address, port.unwrap_or(ports[1]))

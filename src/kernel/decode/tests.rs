@@ -218,6 +218,29 @@ fn an_address_with_broadcast() {
 }
 
 #[test]
+fn an_address_is_there_once_it_was_tried() {
+    // `IFA_F_*` of linux/if_addr.h.
+    const TENTATIVE: u8 = 0x40;
+    const OPTIMISTIC: u8 = 0x04;
+    const DAD_FAILED: u8 = 0x08;
+    const PERMANENT: u8 = 0x80;
+    for (flags, there) in [
+        (0, true),
+        (PERMANENT, true),
+        (PERMANENT | TENTATIVE, false),
+        (PERMANENT | TENTATIVE | OPTIMISTIC, true),
+        (OPTIMISTIC, true),
+        (PERMANENT | DAD_FAILED, false),
+        (PERMANENT | DAD_FAILED | TENTATIVE | OPTIMISTIC, false),
+    ] {
+        let header = [10, 64, flags, 0, 3, 0, 0, 0];
+        let said = say(libc::RTM_NEWADDR, 0, &body(&header, &[(1, &[0xfd; 16])]));
+        assert_eq!(matches!(said, Some(Change::Address(_))), there, "{flags:#x}");
+        assert_eq!(matches!(said, Some(Change::AddressGone(_))), !there, "{flags:#x}");
+    }
+}
+
+#[test]
 fn a_neighbor_that_failed() {
     #[rustfmt::skip]
     let bytes = [

@@ -1,0 +1,29 @@
+//! The capabilities of a running router.
+
+use std::collections::HashSet;
+
+use caps::errors::CapsError;
+use caps::{CapSet, Capability};
+
+/// What a router needs for as long as it runs: nftables, neighbors and large socket buffers; and
+/// packet and raw sockets. In the order of their numbers.
+const KEPT: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW];
+
+/// Gives up every capability but [`KEPT`]; returns the names of those that are left, which may be
+/// fewer. Nothing is left that a program executed later could inherit.
+pub(super) fn reduce() -> Result<Vec<String>, CapsError> {
+    let permitted = caps::read(None, CapSet::Permitted)?;
+    let kept: Vec<Capability> = KEPT.into_iter().filter(|it| permitted.contains(it)).collect();
+    // Who started with fewer may not touch the bounding set, which matters less to him: without
+    // new privileges it gives nothing.
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
+        caps::clear(None, CapSet::Bounding)?;
+    }
+    // What is ambient goes with it, as it must be inheritable.
+    caps::clear(None, CapSet::Inheritable)?;
+    let left: HashSet<Capability, _> = kept.iter().copied().collect();
+    // In this order, as what is effective must be permitted.
+    caps::set(None, CapSet::Effective, &left)?;
+    caps::set(None, CapSet::Permitted, &left)?;
+    Ok(kept.iter().map(ToString::to_string).collect())
+}

@@ -1,0 +1,86 @@
+//! The kernel's network as a host sees it: the same Rib and Fib as a router's.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Instant;
+
+use super::{HostError, Probing};
+use crate::fib::{Fib, PortId};
+use crate::kernel::Mirror;
+use crate::rib::{InterfaceIndex, Rib, Settings};
+
+/// Routes, neighbors and addresses, followed as they change.
+pub struct Network {
+    pub(super) mirror: Mirror,
+    pub(super) rib: Rib,
+    fib: Fib,
+}
+
+impl Network {
+    /// Learns the kernel's state.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn open(settings: Settings) -> Result<Network, HostError> {
+        let mut mirror = Mirror::open()?;
+        let mut rib = Rib::new(settings);
+        let mut changes = Vec::new();
+        mirror.synchronize(&mut changes)?;
+        for change in changes {
+            rib.apply(change);
+        }
+        let fib = rib.compile();
+        Ok(Network { mirror, rib, fib })
+    }
+
+    /// What can forward now.
+    pub fn fib(&self) -> &Fib {
+        &self.fib
+    }
+
+    /// Takes up what has changed, without waiting; returns whether the Fib is another.
+    ///
+    /// # Errors
+    /// The kernel cannot be followed for a moment; what was read before holds.
+    pub fn follow(&mut self) -> Result<bool, HostError> {
+        let mut changes = Vec::new();
+        let followed = self.mirror.poll(Instant::now(), &mut changes);
+        let changed = changes.into_iter().fold(false, |any, change| self.rib.apply(change) | any);
+        if changed {
+            self.recompile();
+        }
+        followed?;
+        Ok(changed)
+    }
+
+    fn recompile(&mut self) {
+        self.fib = self.rib.compile();
+    }
+
+    /// Lets probes do what is due; returns whether the Fib is another.
+    pub(super) fn probe(
+        &mut self,
+        probing: &mut Probing,
+        emit: impl FnMut(PortId, Vec<u8>),
+    ) -> bool {
+        let learnt = probing.act(&self.fib, &mut self.rib, emit);
+        if learnt {
+            self.recompile();
+        }
+        learnt
+    }
+
+    pub(super) fn resolve(
+        &mut self,
+        interface: InterfaceIndex,
+        address: std::net::IpAddr,
+    ) -> Result<(), HostError> {
+        Ok(self.mirror.resolve(interface, address)?)
+    }
+}
+
+impl AsRawFd for Network {
+    /// Readable when something may have changed.
+    fn as_raw_fd(&self) -> RawFd {
+        self.mirror.as_raw_fd()
+    }
+}

@@ -1,0 +1,449 @@
+//! The socket that sends to lists of destinations.
+
+use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use super::error::socket_error;
+use super::message::preferred_source;
+use super::split::split;
+use super::troubles::Troubles;
+use super::{Destination, HostError, Message, Network, Probing, Received, Receiver};
+use super::{Trouble, TroubleKind};
+use crate::engine::{Engine, Failure};
+use crate::fib::{Entry, Port, PortId};
+use crate::forward::{Counters, DropReason};
+use crate::io::inject::LocalStack;
+use crate::io::packet::{self, PacketReceiver, PacketTransmitter};
+use crate::rib::{InterfaceIndex, NeighborPolicy, PortPolicy, PortSettings, Settings};
+use crate::wire::CodePoints;
+use crate::wire::xcast4::live_indices;
+
+/// How often the kernel's changes are looked for while sending.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(1);
+/// The longest wait between two looks at what is held.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How a socket is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Send by this interface alone.
+    pub interface: Option<String>,
+    /// The UDP port that messages come from and answers go to; 0 lets the kernel choose.
+    pub source_port: u16,
+    /// How long the first message through a gateway waits until it is known whether the gateway
+    /// handles Xcast. After that, or with zero at once, the gateway gets unicast copies until it
+    /// is known.
+    pub patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { interface: None, source_port: 0, patience: Duration::from_millis(1500) }
+    }
+}
+
+/// What became of a message so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// How many packets it took: lists are split, and every packet leaves in a copy for each
+    /// gateway.
+    pub packets: usize,
+    /// Destinations that it could not be sent to.
+    pub unsent: Vec<Unsent>,
+}
+
+/// A destination that a message could not be sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsent {
+    /// Its place in the message's list.
+    pub index: usize,
+    /// Why.
+    pub reason: DropReason,
+}
+
+/// A socket that sends UDP datagrams to lists of destinations, and receives.
+///
+/// Needs `CAP_NET_RAW`; to have neighbors resolved also `CAP_NET_ADMIN`.
+pub struct XcastSocket {
+    code_points: CodePoints,
+    patience: Duration,
+    network: Network,
+    engine: Engine<PacketReceiver, PacketTransmitter, LocalStack>,
+    /// By port: the interface its device is for, told apart from others of the same index.
+    devices: Vec<Option<(InterfaceIndex, u64)>>,
+    probing: Probing,
+    receiver: Receiver,
+    troubles: Troubles,
+    /// Packets that came while something else was waited for.
+    received: VecDeque<Received>,
+    /// The index of the next packet, and the destinations of packets whose copies may wait.
+    next_packet: u16,
+    waiting: VecDeque<(u16, Vec<Destination>)>,
+    next_follow: Instant,
+    poll: Poll,
+}
+
+impl XcastSocket {
+    /// Learns the kernel's routes and takes the source port.
+    ///
+    /// # Errors
+    /// A privilege is missing, the port is taken, or the interface does not exist.
+    pub fn open(code_points: CodePoints, options: &Options) -> Result<XcastSocket, HostError> {
+        let poll = Poll::new().map_err(socket_error("cannot make an event queue"))?;
+        let secret = RandomState::new().hash_one(0);
+        let port = PortSettings { neighbors: NeighborPolicy::Probe, ..PortSettings::default() };
+        let ports = match &options.interface {
+            Some(name) => PortPolicy::Listed([(name.clone(), port)].into()),
+            None => PortPolicy::All(port),
+        };
+        let network = Network::open(Settings { ports, secret, ..Settings::open(code_points) })?;
+        if let Some(missing) = network.rib.missing_ports().pop() {
+            return Err(HostError::NoInterface(missing));
+        }
+        let what = format!("UDP port {}", options.source_port);
+        let receiver = Receiver::open(None, options.source_port, Some(&code_points))
+            .map_err(socket_error(what))?;
+        let descriptors = receiver.descriptors().chain([network.as_raw_fd()]);
+        for descriptor in descriptors {
+            watch(&poll, descriptor)?;
+        }
+        let local = LocalStack::open().map_err(socket_error("cannot open a raw socket"))?;
+        let mut engine = Engine::new(network.fib(), local);
+        engine.record_failures();
+        let mut socket = XcastSocket {
+            code_points,
+            patience: options.patience,
+            network,
+            engine,
+            devices: Vec::new(),
+            probing: Probing::new(secret),
+            receiver,
+            troubles: Troubles::default(),
+            received: VecDeque::new(),
+            next_packet: 0,
+            waiting: VecDeque::new(),
+            next_follow: Instant::now(),
+            poll,
+        };
+        socket.adopt();
+        Ok(socket)
+    }
+
+    /// The UDP port that messages come from.
+    pub fn source_port(&self) -> u16 {
+        self.receiver.port()
+    }
+
+    /// Sends one message, in as many packets as it takes. Copies whose neighbor is not resolved
+    /// yet are held; [`flush`](XcastSocket::flush) waits for them.
+    ///
+    /// # Errors
+    /// Nothing was sent: there is no route to anybody, or no packet can hold the message.
+    pub fn send(&mut self, message: &Message<'_>) -> Result<Sent, HostError> {
+        if Instant::now() >= self.next_follow {
+            self.follow()?;
+            self.next_follow = Instant::now() + FOLLOW_INTERVAL;
+        }
+        self.settle(message.destinations)?;
+        let mut sent = Sent::default();
+        let mut places: Vec<Vec<usize>> = Vec::new();
+        let mut packets = Vec::new();
+        let mut any_source = false;
+        for is_v6 in [false, true] {
+            let mut of_version =
+                message.destinations.iter().filter(|d| d.address.is_ipv6() == is_v6).peekable();
+            if of_version.peek().is_none() {
+                continue;
+            }
+            let named = message.source.filter(|source| source.is_ipv6() == is_v6);
+            let source = named.or_else(|| of_version.find_map(|d| preferred_source(d.address)));
+            let now = Instant::now();
+            let split = split(message, is_v6, |to| self.limit(to, now));
+            let unsent = |index, reason| Unsent { index, reason };
+            sent.unsent.extend(split.too_big.iter().map(|i| unsent(*i, DropReason::TooBig)));
+            let Some(source) = source else {
+                let indices = split.packets.into_iter().flatten();
+                sent.unsent.extend(indices.map(|index| unsent(index, DropReason::NoRoute)));
+                continue;
+            };
+            any_source = true;
+            for indices in split.packets {
+                packets.push(self.packet(message, &indices, source)?);
+                places.push(indices);
+            }
+        }
+        if message.destinations.is_empty() {
+            // Says so by name.
+            message.packet(&self.code_points, IpAddr::from([0; 4]), 0)?;
+        }
+        if !any_source {
+            return Err(HostError::NoSource);
+        }
+        sent.packets = packets.len();
+        self.originate(message, packets, &places, &mut sent);
+        sent.unsent.sort_by_key(|unsent| unsent.index);
+        self.resolve_wanted()?;
+        Ok(sent)
+    }
+
+    fn packet(
+        &self,
+        message: &Message<'_>,
+        indices: &[usize],
+        source: IpAddr,
+    ) -> Result<Vec<u8>, HostError> {
+        let destinations: Vec<Destination> =
+            indices.iter().map(|index| message.destinations[*index]).collect();
+        let part = Message { destinations: &destinations, ..*message };
+        Ok(part.packet(&self.code_points, source, self.receiver.port())?)
+    }
+
+    /// How many octets an IP packet to a destination may have.
+    fn limit(&self, to: IpAddr, now: Instant) -> usize {
+        let fib = self.network.fib();
+        let port = match fib.entry_for(to, None) {
+            Entry::OnLink(port) => Some(port),
+            Entry::Neighbor(id) => Some(fib.adjacency(id).port),
+            Entry::Gateways(group) => fib.members(group).first().map(|id| fib.adjacency(*id).port),
+            _ => None,
+        };
+        let link = port.and_then(|port| fib.port(port)).map_or(usize::MAX, |p| p.mtu as usize);
+        self.troubles.path_mtu(to, now).map_or(link, |path| path.min(link))
+    }
+
+    fn originate(
+        &mut self,
+        message: &Message<'_>,
+        mut packets: Vec<Vec<u8>>,
+        places: &[Vec<usize>],
+        sent: &mut Sent,
+    ) {
+        let (first, now) = (self.next_packet, Instant::now());
+        self.engine.originate(self.network.fib(), &mut packets, first, now);
+        self.next_packet = first.wrapping_add(packets.len() as u16);
+        if self.engine.is_waiting() {
+            for (number, indices) in (0u16..).zip(places) {
+                let list = indices.iter().map(|index| message.destinations[*index]).collect();
+                self.waiting.push_back((first.wrapping_add(number), list));
+            }
+            self.engine.tend(self.network.fib(), now);
+        }
+        for failure in self.engine.take_failures() {
+            let place = usize::from(failure.packet.wrapping_sub(first));
+            let Some(indices) = places.get(place) else {
+                self.note_failure(failure);
+                continue;
+            };
+            let served = live_indices(failure.live);
+            let indices = served.filter_map(|index| indices.get(index));
+            let reason = failure.reason;
+            sent.unsent.extend(indices.map(|index| Unsent { index: *index, reason }));
+        }
+    }
+
+    /// A copy that was held could not be sent after all.
+    fn note_failure(&mut self, failure: Failure) {
+        let packet = self.waiting.iter().find(|(packet, _)| *packet == failure.packet);
+        let Some((_, list)) = packet else { return };
+        let served = live_indices(failure.live);
+        for destination in served.filter_map(|index| list.get(index)) {
+            let destination = SocketAddr::new(destination.address, destination.port);
+            let kind = TroubleKind::Unsent(failure.reason);
+            self.troubles.add(Trouble { destination, from: None, kind });
+        }
+    }
+
+    /// Waits until nothing is held any more: every copy was sent, or its neighbor did not answer
+    /// (within 3.5 seconds), which [`take_troubles`](XcastSocket::take_troubles) tells.
+    ///
+    /// # Errors
+    /// The kernel cannot be followed.
+    pub fn flush(&mut self) -> Result<(), HostError> {
+        while self.engine.is_waiting() {
+            self.wait(Instant::now() + LOOK_INTERVAL)?;
+        }
+        Ok(())
+    }
+
+    /// The next datagram that arrives at the source port, plain or in Xcast form; `None` if the
+    /// timeout passes. Without a timeout it waits for one.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn receive(&mut self, timeout: Option<Duration>) -> Result<Option<Received>, HostError> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            if let Some(received) = self.received.pop_front() {
+                return Ok(Some(received));
+            }
+            let datagram = self.receiver.next_datagram();
+            if let Some(received) = datagram.map_err(socket_error("cannot receive"))? {
+                return Ok(Some(received));
+            }
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                return Ok(None);
+            }
+            self.wait(deadline.unwrap_or(now + Duration::from_secs(3600)))?;
+        }
+    }
+
+    /// What has come back since the last call: copies that were held in vain, and ICMP errors by
+    /// destination. "Too big" has lowered what is sent to that destination.
+    pub fn take_troubles(&mut self) -> Vec<Trouble> {
+        while let Ok(Some(reported)) = self.receiver.next_error() {
+            self.troubles.report(&reported, Instant::now());
+        }
+        self.troubles.take()
+    }
+
+    /// What became of everything sent so far.
+    pub fn counters(&self) -> &Counters {
+        self.engine.counters()
+    }
+
+    /// Waits until it is known of the gateways to these destinations whether they handle Xcast.
+    fn settle(&mut self, destinations: &[Destination]) -> Result<(), HostError> {
+        let deadline = Instant::now() + self.patience;
+        let mut asked = Vec::new();
+        while Instant::now() < deadline {
+            let fib = self.network.fib();
+            let mut unknown = Vec::new();
+            for destination in destinations {
+                let Entry::Gateways(group) = fib.entry_for(destination.address, None) else {
+                    continue;
+                };
+                for gateway in fib.members(group).iter().map(|id| fib.adjacency(*id)) {
+                    let Some(port) = fib.port(gateway.port) else { continue };
+                    let neighbor = (port.interface, gateway.address);
+                    if self.network.rib.is_capable(neighbor.0, neighbor.1).is_none() {
+                        unknown.push((neighbor, gateway.rewrite.is_some()));
+                    }
+                }
+            }
+            if unknown.is_empty() {
+                return Ok(());
+            }
+            for ((interface, address), resolved) in unknown {
+                if !resolved && !asked.contains(&(interface, address)) {
+                    asked.push((interface, address));
+                    self.network.resolve(interface, address)?;
+                }
+            }
+            self.wait(deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for anything to happen, `until` at the latest, and does what is due.
+    fn wait(&mut self, until: Instant) -> Result<(), HostError> {
+        let mut events = Events::with_capacity(8);
+        let due = [self.probing.deadline(), Some(until)].into_iter().flatten().min();
+        let due = if self.engine.is_waiting() {
+            due.map(|due| due.min(Instant::now() + LOOK_INTERVAL))
+        } else {
+            due
+        };
+        let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
+        match self.poll.poll(&mut events, timeout) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                return Err(socket_error("cannot wait")(error));
+            }
+            _ => {}
+        }
+        self.follow()
+    }
+
+    /// Takes up what the kernel, neighbors and the network have to say.
+    fn follow(&mut self) -> Result<(), HostError> {
+        loop {
+            let (probing, network) = (&mut self.probing, &self.network);
+            let hear = |interface, heard| probing.hear(interface, heard);
+            let next = self.receiver.next_xcast(network.fib(), hear);
+            match next.map_err(socket_error("cannot receive Xcast packets"))? {
+                Some(received) => self.received.push_back(received),
+                None => break,
+            }
+        }
+        let changed = self.network.follow()?;
+        if changed {
+            self.adopt();
+        }
+        let engine = &mut self.engine;
+        let emit = |port, frame: Vec<u8>| {
+            // A probe that cannot be sent is like one that is lost.
+            let _unsent = engine.emit(port, &frame);
+        };
+        if self.network.probe(&mut self.probing, emit) {
+            self.adopt();
+        }
+        if self.engine.is_waiting() {
+            self.engine.tend(self.network.fib(), Instant::now());
+        }
+        for failure in self.engine.take_failures() {
+            self.note_failure(failure);
+        }
+        if !self.engine.is_waiting() {
+            self.waiting.clear();
+        }
+        self.resolve_wanted()
+    }
+
+    /// Opens and closes devices as the ports of the Fib say. What would leave by one that cannot
+    /// be opened is counted as `transmit-failed`.
+    fn adopt(&mut self) {
+        let fib = self.network.fib();
+        self.engine.prepare(fib);
+        self.devices.resize(self.devices.len().max(fib.ports().len()), None);
+        for id in 0..self.devices.len() {
+            let port = fib.port(id as PortId);
+            let wanted = port.map(Port::identity);
+            if self.devices[id] == wanted {
+                continue;
+            }
+            self.devices[id] = wanted;
+            self.engine.clear_port(id as PortId);
+            if let Some(port) = port {
+                match packet::open_sender(port.interface) {
+                    Ok(device) => self.engine.set_device(id as PortId, None, Some(device)),
+                    Err(error) => {
+                        tracing::warn!(interface = port.name, %error, "cannot send by it");
+                    }
+                }
+            }
+        }
+        self.engine.tend(fib, Instant::now());
+        self.probing.follow(fib, &self.network.rib);
+    }
+
+    fn resolve_wanted(&mut self) -> Result<(), HostError> {
+        for (port, address) in self.engine.take_wanted() {
+            if let Some(port) = self.network.fib().port(port) {
+                let interface = port.interface;
+                self.network.resolve(interface, address)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl AsRawFd for XcastSocket {
+    /// Readable when [`receive`](XcastSocket::receive) has something to do.
+    fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+}
+
+pub(super) fn watch(poll: &Poll, descriptor: RawFd) -> Result<(), HostError> {
+    let mut source = SourceFd(&descriptor);
+    let registered = poll.registry().register(&mut source, Token(0), Interest::READABLE);
+    registered.map_err(socket_error("cannot wait for packets"))
+}
