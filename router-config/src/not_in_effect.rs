@@ -20,7 +20,6 @@ struct Inert {
 enum When {
     Written,
     Word(&'static str),
-    True,
     MoreThan(i128),
     NotEmpty,
 }
@@ -83,7 +82,6 @@ impl When {
         match self {
             Self::Written => true,
             Self::Word(word) => value.as_str() == Some(*word),
-            Self::True => value.as_bool() == Some(true),
             Self::MoreThan(limit) => {
                 value.as_integer().and_then(number).is_some_and(|number| number > *limit)
             }
@@ -95,7 +93,6 @@ impl When {
     fn label(&self, key: &str, value: &DeValue<'_>) -> String {
         match (self, value) {
             (Self::Word(word), _) => format!("{key} = \"{word}\""),
-            (Self::True, _) => format!("{key} = true"),
             (_, DeValue::Table(_)) => format!("[{key}]"),
             (_, DeValue::Array(array)) if array.iter().any(|value| value.get_ref().is_table()) => {
                 format!("[[{key}]]")

@@ -114,6 +114,18 @@ impl Prober {
         self.proved(neighbor, now);
     }
 
+    /// A probe could not be sent: this node has no address on that link yet, say. It is tried again
+    /// soon, and is not held against the neighbor.
+    pub fn handle_unsent(&mut self, neighbor: Neighbor, now: Time) {
+        if let Some(state) = self.neighbors.get_mut(&neighbor) {
+            state.waiting = false;
+            state.next = Time(now.0 + FIRST_INTERVAL);
+            if let Some(left) = &mut state.first_round {
+                *left += 1;
+            }
+        }
+    }
+
     fn proved(&mut self, neighbor: Neighbor, now: Time) {
         let Some(state) = self.neighbors.get_mut(&neighbor) else { return };
         state.waiting = false;
@@ -360,6 +372,18 @@ mod tests {
         bench.prober.handle_returned(NEIGHBOR.0, &genuine, bench.now());
         bench.collect();
         assert_eq!(bench.found, [(300, Some(false))], "the first probe is forgotten by now");
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_tried_again_and_held_against_nobody() {
+        let mut bench = Bench::new();
+        for at in 0..10 {
+            bench.until(at * 100, false);
+            bench.prober.handle_unsent(NEIGHBOR, bench.now());
+        }
+        assert_eq!((bench.sent.len(), bench.prober.is_settled()), (10, false));
+        bench.until(2000, false);
+        assert_eq!(bench.found, [(1300, Some(false))], "three more, at 1.0, 1.1 and 1.2 s");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::fib::{Adjacency, Fib, Port, PortId};
+use crate::fib::{Adjacency, Fib, Port, PortId, is_link_local};
 use crate::forward::{
     Counters, DropReason, Heard, LINK_HEADER_LEN, Output, Packet, PortCounters, Replica, Sample,
     Target, Time, process,
@@ -374,6 +374,10 @@ pub fn probe_frame(
         |port: &Option<Port>| port.as_ref().is_some_and(|p| p.interface == interface);
     let id = fib.ports().iter().position(of_interface)? as PortId;
     let own = fib.port(id)?.address_towards(address)?;
+    // A link-local neighbor needs no route back to a link-local address.
+    if is_link_local(address) && !is_link_local(own) {
+        return None;
+    }
     let rewrite = fib.find_adjacency(id, address)?.rewrite?;
     let mut frame = rewrite.to_vec();
     if address.is_ipv6() {

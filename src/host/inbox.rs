@@ -38,6 +38,14 @@ impl Inbox {
         Ok(Inbox { receiver, network: network.transpose()?, poll })
     }
 
+    /// Answers a datagram, from the address and port that it was for.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn answer(&self, to: &Received, payload: &[u8]) -> io::Result<()> {
+        self.receiver.answer(to, payload)
+    }
+
     /// The next datagram, plain or in Xcast form; `None` if there is none by the deadline.
     ///
     /// # Errors
@@ -51,7 +59,7 @@ impl Inbox {
             }
             if let Some(network) = &mut self.network {
                 network.follow()?;
-                let next = self.receiver.next_xcast(network.fib(), |_, _| {});
+                let next = self.receiver.next_xcast(network, |_, _| {});
                 let next = next.map_err(socket_error("cannot receive Xcast packets"))?;
                 if next.is_some() {
                     return Ok(next);

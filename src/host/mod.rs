@@ -35,6 +35,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod answer;
 mod error;
 mod inbox;
 mod message;
@@ -47,9 +48,10 @@ mod troubles;
 
 pub use error::HostError;
 pub use inbox::Inbox;
+pub(crate) use message::preferred_source;
 pub use message::{Destination, Message, MessageError};
 pub use network::Network;
 pub(crate) use probing::Probing;
 pub use receiver::{Received, Receiver};
-pub use socket::{Options, Sent, Unsent, XcastSocket};
+pub use socket::{Answer, Options, Sent, Unsent, XcastSocket};
 pub use troubles::{Trouble, TroubleKind};

@@ -56,11 +56,10 @@ impl Probing {
         let mut learnt = false;
         while let Some(action) = self.prober.poll_action() {
             match action {
-                Action::Probe(neighbor, nonce) => {
-                    if let Some((port, frame)) = probe_frame(fib, neighbor, &nonce) {
-                        emit(port, frame);
-                    }
-                }
+                Action::Probe(neighbor, nonce) => match probe_frame(fib, neighbor, &nonce) {
+                    Some((port, frame)) => emit(port, frame),
+                    None => self.prober.handle_unsent(neighbor, now),
+                },
                 Action::Found((interface, address), capable) => {
                     tracing::debug!(%address, interface, ?capable, "whether it handles Xcast");
                     learnt |= rib.set_probed(interface, address, capable);

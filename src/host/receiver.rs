@@ -7,9 +7,11 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::Network;
+use super::answer;
 use crate::fib::{Entry, Fib, PortId, is_link_local};
 use crate::forward::{Heard, inspect};
-use crate::io::datagram::{self, Reported};
+use crate::io::datagram::{self, Datagram, Reported};
 use crate::io::listen::{PACKET_LEN_MAX, XcastListener};
 use crate::wire::ipv4::protocol;
 use crate::wire::{CodePoints, probe, udp};
@@ -91,20 +93,16 @@ impl Receiver {
     /// What the kernel says.
     pub fn next_datagram(&mut self) -> io::Result<Option<Received>> {
         for socket in [&self.v4, &self.v6].into_iter().flatten() {
-            match datagram::receive(socket) {
-                Ok(datagram) => {
-                    return Ok(Some(Received {
-                        source: datagram.source,
-                        destination: datagram.destination,
-                        port: self.port,
-                        ttl: datagram.ttl,
-                        dscp: datagram.traffic_class >> 2,
-                        channel: None,
-                        payload: datagram.payload,
-                    }));
-                }
-                Err(error) if is_passing(&error) => {}
-                Err(error) => return Err(error),
+            if let Some(datagram) = next_of(socket)? {
+                return Ok(Some(Received {
+                    source: datagram.source,
+                    destination: datagram.destination,
+                    port: self.port,
+                    ttl: datagram.ttl,
+                    dscp: datagram.traffic_class >> 2,
+                    channel: None,
+                    payload: datagram.payload,
+                }));
             }
         }
         Ok(None)
@@ -117,7 +115,7 @@ impl Receiver {
     /// What the kernel says.
     pub(super) fn next_xcast(
         &mut self,
-        fib: &Fib,
+        network: &Network,
         mut heard: impl FnMut(u32, Heard),
     ) -> io::Result<Option<Received>> {
         let Some(listener) = &mut self.listener else { return Ok(None) };
@@ -128,10 +126,13 @@ impl Receiver {
                 Err(error) if is_passing(&error) => continue,
                 Err(error) => return Err(error),
             };
-            let known = |at: &Option<crate::fib::Port>| {
-                at.as_ref().is_some_and(|port| port.interface == arrived.interface)
-            };
-            let port = fib.ports().iter().position(known).map(|id| id as PortId);
+            // What came by an interface that is no port was seen at the bridge or bond, or came
+            // over the loopback.
+            let port = network.port_of(arrived.interface);
+            if port.is_none() && !network.is_loopback(arrived.interface) {
+                continue;
+            }
+            let fib = network.fib();
             let packet = &mut self.packet[..arrived.len];
             if let Some(nonce) = returned_probe(fib, packet, port) {
                 heard(arrived.interface, Heard::Returned { port: port.unwrap_or(0), nonce });
@@ -142,6 +143,16 @@ impl Receiver {
                 return Ok(Some(received));
             }
         }
+    }
+
+    /// Answers a datagram, from the address and port that it was for.
+    ///
+    /// # Errors
+    /// What the kernel says, and `NotConnected` if the IP version is none of this receiver's.
+    pub fn answer(&self, to: &Received, payload: &[u8]) -> io::Result<()> {
+        let socket = if to.source.is_ipv4() { &self.v4 } else { &self.v6 };
+        let socket = socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        answer::send(socket, to.destination, to.source, payload)
     }
 
     /// The next report of a datagram that did not arrive.
@@ -210,6 +221,19 @@ fn returned_probe(
     let nonce = probe::nonce(inspected.transport)?;
     let alone = inspected.live == [(inspected.source, None)];
     (alone && inspected.keeps_xcast && probe::is_genuine(&nonce, fib.secret())).then_some(nonce)
+}
+
+/// A report makes one call fail, once; the datagrams behind it are still there, and nobody would
+/// tell of them again.
+fn next_of(socket: &UdpSocket) -> io::Result<Option<Datagram>> {
+    loop {
+        match datagram::receive(socket) {
+            Ok(datagram) => return Ok(Some(datagram)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if is_passing(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Errors that end nothing: nothing is there, or an earlier datagram did not arrive, which the

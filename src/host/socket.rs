@@ -1,7 +1,7 @@
 //! The socket that sends to lists of destinations.
 
-use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::BuildHasher;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,18 +13,19 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::error::socket_error;
 use super::message::preferred_source;
-use super::split::split;
+use super::split::{Limit, split};
 use super::troubles::Troubles;
 use super::{Destination, HostError, Message, Network, Probing, Received, Receiver};
 use super::{Trouble, TroubleKind};
 use crate::engine::{Engine, Failure};
-use crate::fib::{Entry, Port, PortId};
+use crate::fib::{Entry, Port, PortId, is_link_local};
 use crate::forward::{Counters, DropReason};
+use crate::io::icmp::{IcmpError, IcmpListener};
 use crate::io::inject::LocalStack;
 use crate::io::packet::{self, PacketReceiver, PacketTransmitter};
 use crate::rib::{InterfaceIndex, NeighborPolicy, PortPolicy, PortSettings, Settings};
-use crate::wire::CodePoints;
 use crate::wire::xcast4::live_indices;
+use crate::wire::{CodePoints, icmp, quote};
 
 /// How often the kernel's changes are looked for while sending.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(1);
@@ -60,6 +61,15 @@ pub struct Sent {
     pub unsent: Vec<Unsent>,
 }
 
+/// What comes back to a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A datagram for the source port.
+    Datagram(Received),
+    /// News of one that was sent.
+    Trouble(Trouble),
+}
+
 /// A destination that a message could not be sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unsent {
@@ -80,7 +90,10 @@ pub struct XcastSocket {
     /// By port: the interface its device is for, told apart from others of the same index.
     devices: Vec<Option<(InterfaceIndex, u64)>>,
     probing: Probing,
+    /// Gateways of which it was waited in vain to be known whether they handle Xcast.
+    silent: BTreeSet<(InterfaceIndex, IpAddr)>,
     receiver: Receiver,
+    icmp: IcmpListener,
     troubles: Troubles,
     /// Packets that came while something else was waited for.
     received: VecDeque<Received>,
@@ -111,10 +124,12 @@ impl XcastSocket {
         let what = format!("UDP port {}", options.source_port);
         let receiver = Receiver::open(None, options.source_port, Some(&code_points))
             .map_err(socket_error(what))?;
-        let descriptors = receiver.descriptors().chain([network.as_raw_fd()]);
+        let icmp = IcmpListener::open().map_err(socket_error("cannot listen for ICMP errors"))?;
+        let descriptors = receiver.descriptors().chain(icmp.descriptors());
         for descriptor in descriptors {
             watch(&poll, descriptor)?;
         }
+        watch(&poll, network.as_raw_fd())?;
         let local = LocalStack::open().map_err(socket_error("cannot open a raw socket"))?;
         let mut engine = Engine::new(network.fib(), local);
         engine.record_failures();
@@ -125,7 +140,9 @@ impl XcastSocket {
             engine,
             devices: Vec::new(),
             probing: Probing::new(secret),
+            silent: BTreeSet::new(),
             receiver,
+            icmp,
             troubles: Troubles::default(),
             received: VecDeque::new(),
             next_packet: 0,
@@ -150,9 +167,10 @@ impl XcastSocket {
     pub fn send(&mut self, message: &Message<'_>) -> Result<Sent, HostError> {
         if Instant::now() >= self.next_follow {
             self.follow()?;
+            self.hear_errors();
             self.next_follow = Instant::now() + FOLLOW_INTERVAL;
         }
-        self.settle(message.destinations)?;
+        self.settle(message.destinations, self.patience)?;
         let mut sent = Sent::default();
         let mut places: Vec<Vec<usize>> = Vec::new();
         let mut packets = Vec::new();
@@ -207,7 +225,7 @@ impl XcastSocket {
     }
 
     /// How many octets an IP packet to a destination may have.
-    fn limit(&self, to: IpAddr, now: Instant) -> usize {
+    fn limit(&self, to: IpAddr, now: Instant) -> Limit {
         let fib = self.network.fib();
         let port = match fib.entry_for(to, None) {
             Entry::OnLink(port) => Some(port),
@@ -216,7 +234,7 @@ impl XcastSocket {
             _ => None,
         };
         let link = port.and_then(|port| fib.port(port)).map_or(usize::MAX, |p| p.mtu as usize);
-        self.troubles.path_mtu(to, now).map_or(link, |path| path.min(link))
+        self.troubles.limit(to, link, now)
     }
 
     fn originate(
@@ -257,7 +275,7 @@ impl XcastSocket {
         for destination in served.filter_map(|index| list.get(index)) {
             let destination = SocketAddr::new(destination.address, destination.port);
             let kind = TroubleKind::Unsent(failure.reason);
-            self.troubles.add(Trouble { destination, from: None, kind });
+            self.troubles.add(Trouble { destination, from: None, kind, payload: Vec::new() });
         }
     }
 
@@ -281,28 +299,83 @@ impl XcastSocket {
     pub fn receive(&mut self, timeout: Option<Duration>) -> Result<Option<Received>, HostError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
-            if let Some(received) = self.received.pop_front() {
+            if let Some(received) = self.next_received()? {
                 return Ok(Some(received));
             }
-            let datagram = self.receiver.next_datagram();
-            if let Some(received) = datagram.map_err(socket_error("cannot receive"))? {
-                return Ok(Some(received));
-            }
-            let now = Instant::now();
-            if deadline.is_some_and(|deadline| now >= deadline) {
+            if !self.wait_before(deadline)? {
                 return Ok(None);
             }
-            self.wait(deadline.unwrap_or(now + Duration::from_secs(3600)))?;
         }
+    }
+
+    /// As [`receive`](XcastSocket::receive), and what
+    /// [`take_troubles`](XcastSocket::take_troubles) tells, one by one and as it comes.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn receive_answer(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Answer>, HostError> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            if let Some(received) = self.next_received()? {
+                return Ok(Some(Answer::Datagram(received)));
+            }
+            self.hear_errors();
+            if let Some(trouble) = self.troubles.next() {
+                return Ok(Some(Answer::Trouble(trouble)));
+            }
+            if !self.wait_before(deadline)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn next_received(&mut self) -> Result<Option<Received>, HostError> {
+        match self.received.pop_front() {
+            Some(received) => Ok(Some(received)),
+            None => self.receiver.next_datagram().map_err(socket_error("cannot receive")),
+        }
+    }
+
+    /// Waits for anything to happen; `false`: the deadline is over.
+    fn wait_before(&mut self, deadline: Option<Instant>) -> Result<bool, HostError> {
+        let now = Instant::now();
+        if deadline.is_some_and(|deadline| now >= deadline) {
+            return Ok(false);
+        }
+        self.wait(deadline.unwrap_or(now + Duration::from_secs(3600)))?;
+        Ok(true)
     }
 
     /// What has come back since the last call: copies that were held in vain, and ICMP errors by
     /// destination. "Too big" has lowered what is sent to that destination.
     pub fn take_troubles(&mut self) -> Vec<Trouble> {
-        while let Ok(Some(reported)) = self.receiver.next_error() {
-            self.troubles.report(&reported, Instant::now());
-        }
+        self.hear_errors();
         self.troubles.take()
+    }
+
+    fn hear_errors(&mut self) {
+        let now = Instant::now();
+        while let Ok(Some(reported)) = self.receiver.next_error() {
+            self.troubles.report(&reported, now);
+        }
+        while let Some(IcmpError { from, is_v6, message }) = self.icmp.receive() {
+            let parsed = match is_v6 {
+                false => icmp::parse_v4(&message),
+                true => icmp::parse_v6(&message),
+            };
+            let Some((error, quoted)) = parsed else { continue };
+            let quote = quote::read(&self.code_points, quoted);
+            let own = quote.filter(|quote| {
+                let source = self.network.fib().entry_for(quote.source, None);
+                source == Entry::Local || is_link_local(quote.source)
+            });
+            if let Some(quote) = own {
+                self.troubles.quoted(error, &quote, from, now);
+            }
+        }
     }
 
     /// What became of everything sent so far.
@@ -310,10 +383,20 @@ impl XcastSocket {
         self.engine.counters()
     }
 
-    /// Waits until it is known of the gateways to these destinations whether they handle Xcast.
-    fn settle(&mut self, destinations: &[Destination]) -> Result<(), HostError> {
-        let deadline = Instant::now() + self.patience;
+    /// Waits until it is known of the gateways to these destinations whether they handle Xcast,
+    /// `patience` at the longest. [`send`](XcastSocket::send) does it by itself; who measures time
+    /// does it before.
+    ///
+    /// # Errors
+    /// The kernel cannot be followed.
+    pub fn settle(
+        &mut self,
+        destinations: &[Destination],
+        patience: Duration,
+    ) -> Result<(), HostError> {
+        let deadline = Instant::now() + patience;
         let mut asked = Vec::new();
+        let mut last = Vec::new();
         while Instant::now() < deadline {
             let fib = self.network.fib();
             let mut unknown = Vec::new();
@@ -324,7 +407,8 @@ impl XcastSocket {
                 for gateway in fib.members(group).iter().map(|id| fib.adjacency(*id)) {
                     let Some(port) = fib.port(gateway.port) else { continue };
                     let neighbor = (port.interface, gateway.address);
-                    if self.network.rib.is_capable(neighbor.0, neighbor.1).is_none() {
+                    let known = self.network.rib.is_capable(neighbor.0, neighbor.1);
+                    if known.is_none() && !self.silent.contains(&neighbor) {
                         unknown.push((neighbor, gateway.rewrite.is_some()));
                     }
                 }
@@ -332,7 +416,9 @@ impl XcastSocket {
             if unknown.is_empty() {
                 return Ok(());
             }
+            last.clear();
             for ((interface, address), resolved) in unknown {
+                last.push((interface, address));
                 if !resolved && !asked.contains(&(interface, address)) {
                     asked.push((interface, address));
                     self.network.resolve(interface, address)?;
@@ -340,6 +426,8 @@ impl XcastSocket {
             }
             self.wait(deadline)?;
         }
+        // Nobody waits for these again.
+        self.silent.extend(last);
         Ok(())
     }
 
@@ -367,7 +455,7 @@ impl XcastSocket {
         loop {
             let (probing, network) = (&mut self.probing, &self.network);
             let hear = |interface, heard| probing.hear(interface, heard);
-            let next = self.receiver.next_xcast(network.fib(), hear);
+            let next = self.receiver.next_xcast(network, hear);
             match next.map_err(socket_error("cannot receive Xcast packets"))? {
                 Some(received) => self.received.push_back(received),
                 None => break,

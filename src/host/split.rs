@@ -15,9 +15,17 @@ pub(super) struct Split {
     pub(super) too_big: Vec<usize>,
 }
 
-/// Splits the destinations of one IP version. `limit` says how many octets an IP packet to a
-/// destination may have.
-pub(super) fn split(message: &Message<'_>, is_v6: bool, limit: impl Fn(IpAddr) -> usize) -> Split {
+/// How many octets an IP packet to a destination may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limit {
+    /// One for it alone.
+    pub(super) alone: usize,
+    /// One in Xcast form, which lists others too.
+    pub(super) listed: usize,
+}
+
+/// Splits the destinations of one IP version.
+pub(super) fn split(message: &Message<'_>, is_v6: bool, limit: impl Fn(IpAddr) -> Limit) -> Split {
     let lists = Listed::of(message.destinations);
     let most = match (is_v6, lists.dscps) {
         (false, _) => xcast4::DESTINATIONS_MAX,
@@ -36,18 +44,18 @@ pub(super) fn split(message: &Message<'_>, is_v6: bool, limit: impl Fn(IpAddr) -
         if destination.address.is_ipv6() != is_v6 {
             continue;
         }
-        let limit = limit(destination.address).min(usize::from(u16::MAX));
-        if alone > limit {
+        let Limit { alone: path, listed } = limit(destination.address);
+        if alone > path.min(usize::from(u16::MAX)) {
             split.too_big.push(index);
             continue;
         }
         let length = message.packet_len(is_v6, packet.len() + 1, lists);
-        if !packet.is_empty() && (packet.len() == most || length > room.min(limit)) {
+        if !packet.is_empty() && (packet.len() == most || length > room.min(listed)) {
             split.packets.push(std::mem::take(&mut packet));
             room = usize::MAX;
         }
         packet.push(index);
-        room = room.min(limit);
+        room = room.min(listed);
     }
     if !packet.is_empty() {
         split.packets.push(packet);
@@ -76,7 +84,7 @@ mod tests {
     ) -> Vec<usize> {
         let payload = vec![0; payload];
         let message = Message { destinations, payload: &payload, ..Message::default() };
-        let split = split(&message, is_v6, |_| limit);
+        let split = split(&message, is_v6, |_| Limit { alone: limit, listed: limit });
         let served = split.packets.iter().map(Vec::len).sum::<usize>() + split.too_big.len();
         let wanted = destinations.iter().filter(|d| d.address.is_ipv6() == is_v6).count();
         assert_eq!(served, wanted, "each destination is somewhere");
@@ -93,8 +101,8 @@ mod tests {
 
     #[test]
     fn a_packet_is_never_longer_than_its_ways_take() {
-        // 20 + 12 + 4 + 4 n + 8 + 1000 <= 1280 for n = 59, but the 33rd needs another bitmap word.
-        assert_eq!(sizes(&list(100, 0, None), 1000, false, 1280), [57, 43]);
+        // IP 20, Xcast 12, two bitmap words 8, 4 n, UDP 8, payload 1000: 1280 hold n = 58.
+        assert_eq!(sizes(&list(100, 0, None), 1000, false, 1280), [58, 42]);
         // Where no list fits, each leaves alone.
         assert_eq!(sizes(&list(3, 0, None), 1252, false, 1280), [1, 1, 1]);
         assert_eq!(sizes(&list(3, 0, None), 1253, false, 1280), [0; 0]);
@@ -107,7 +115,9 @@ mod tests {
         let message =
             Message { destinations: &destinations, payload: &payload, ..Message::default() };
         let narrow = IpAddr::from(Ipv4Addr::new(10, 0, 0, 1));
-        let split = split(&message, false, |a| if a == narrow { 1028 } else { 1500 });
+        let limit =
+            |address| Limit { alone: 1500, listed: if address == narrow { 1028 } else { 1500 } };
+        let split = split(&message, false, limit);
         assert_eq!(split.packets, [vec![0], vec![1], vec![2, 3]]);
     }
 }

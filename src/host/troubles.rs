@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use super::split::Limit;
 use crate::forward::DropReason;
 use crate::io::datagram::{ReportKind, Reported};
+use crate::wire::icmp;
+use crate::wire::quote::Quote;
 
 /// Troubles that wait to be taken; the oldest are forgotten.
 const WAITING_MAX: usize = 4096;
@@ -16,8 +19,11 @@ const NARROW_TIME: Duration = Duration::from_secs(600);
 /// No path is narrower than that (RFC 791: 68; a smaller word is not believed).
 const MTU_MIN: u32 = 68;
 
+/// Octets of a payload that are kept.
+const PAYLOAD_LEN_MAX: usize = 64;
+
 /// Something that was sent and did not arrive, or not whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// Whom it was for.
     pub destination: SocketAddr,
@@ -25,6 +31,9 @@ pub struct Trouble {
     pub from: Option<IpAddr>,
     /// What happened.
     pub kind: TroubleKind,
+    /// The first octets of the payload, up to 64, as far as the report quotes it; one over IPv4 need
+    /// not (RFC 792).
+    pub payload: Vec<u8>,
 }
 
 /// What happened.
@@ -40,8 +49,14 @@ pub enum TroubleKind {
 #[derive(Default)]
 pub(super) struct Troubles {
     waiting: VecDeque<Trouble>,
-    /// What the path to a destination takes, in octets, and until when that holds.
-    narrow: BTreeMap<IpAddr, (u32, Instant)>,
+    /// What the way to a destination takes, by whether the packet lists others too.
+    narrow: BTreeMap<(IpAddr, bool), Narrow>,
+}
+
+/// How many octets a packet may have, and until when that holds.
+struct Narrow {
+    mtu: u32,
+    until: Instant,
 }
 
 impl Troubles {
@@ -52,25 +67,69 @@ impl Troubles {
         self.waiting.push_back(trouble);
     }
 
-    /// Takes over what the kernel reports; "too big" lowers what is sent to that destination.
+    /// Takes over what the kernel reports of a plain datagram. What it says of Xcast packets to the
+    /// group comes by [`quoted`](Troubles::quoted), with the destinations.
     pub(super) fn report(&mut self, reported: &Reported, now: Instant) {
         let Reported { destination, offender, kind, .. } = reported;
-        if let ReportKind::TooBig { mtu } = kind
-            && *mtu >= MTU_MIN
-        {
-            self.narrow.retain(|_, (_, until)| *until > now);
-            if self.narrow.len() < NARROW_MAX {
-                self.narrow.insert(destination.ip(), (*mtu, now + NARROW_TIME));
-            }
+        if destination.ip().is_multicast() {
+            return;
+        }
+        if let ReportKind::TooBig { mtu } = kind {
+            self.narrow(destination.ip(), false, *mtu, now);
         }
         let kind = TroubleKind::Reported(*kind);
-        self.add(Trouble { destination: *destination, from: *offender, kind });
+        let payload = reported.payload.iter().copied().take(PAYLOAD_LEN_MAX).collect();
+        self.add(Trouble { destination: *destination, from: *offender, kind, payload });
     }
 
-    /// What the path to a destination takes, as far as is known.
-    pub(super) fn path_mtu(&self, destination: IpAddr, now: Instant) -> Option<usize> {
-        let (mtu, until) = self.narrow.get(&destination)?;
-        (*until > now).then_some(*mtu as usize)
+    /// Takes over an ICMP error about an Xcast packet. Where the packet had more live destinations
+    /// than one, each may be the one concerned.
+    pub(super) fn quoted(
+        &mut self,
+        error: icmp::Error,
+        quote: &Quote,
+        from: Option<IpAddr>,
+        now: Instant,
+    ) {
+        let kind = match error {
+            icmp::Error::TooBig { mtu } => ReportKind::TooBig { mtu },
+            icmp::Error::TimeExceeded => ReportKind::TimeExceeded,
+            icmp::Error::Unreachable(_) => ReportKind::Unreachable { code: 0 },
+        };
+        for destination in &quote.live {
+            if let ReportKind::TooBig { mtu } = kind {
+                self.narrow(*destination, true, mtu, now);
+            }
+            // The port is not quoted for certain, and does not matter.
+            let destination = SocketAddr::new(*destination, 0);
+            let kind = TroubleKind::Reported(kind);
+            self.add(Trouble { destination, from, kind, payload: Vec::new() });
+        }
+    }
+
+    fn narrow(&mut self, destination: IpAddr, listed: bool, mtu: u32, now: Instant) {
+        if mtu < MTU_MIN {
+            return;
+        }
+        self.narrow.retain(|_, narrow| narrow.until > now);
+        if self.narrow.len() < NARROW_MAX {
+            let narrow = Narrow { mtu, until: now + NARROW_TIME };
+            self.narrow.insert((destination, listed), narrow);
+        }
+    }
+
+    /// What the ways to a destination take, as far as is known, of a link that takes `link` octets.
+    pub(super) fn limit(&self, destination: IpAddr, link: usize, now: Instant) -> Limit {
+        let known = |listed| {
+            let narrow = self.narrow.get(&(destination, listed)).filter(|n| n.until > now);
+            narrow.map_or(link, |narrow| link.min(narrow.mtu as usize))
+        };
+        let alone = known(false);
+        Limit { alone, listed: alone.min(known(true)) }
+    }
+
+    pub(super) fn next(&mut self) -> Option<Trouble> {
+        self.waiting.pop_front()
     }
 
     pub(super) fn take(&mut self) -> Vec<Trouble> {
@@ -97,11 +156,26 @@ mod tests {
         let (mut troubles, now) = (Troubles::default(), Instant::now());
         let to = too_big(0).destination.ip();
         troubles.report(&too_big(1280), now);
-        assert_eq!(troubles.path_mtu(to, now), Some(1280));
-        assert_eq!(troubles.path_mtu(to, now + NARROW_TIME), None);
+        let narrow = Limit { alone: 1280, listed: 1280 };
+        let wide = Limit { alone: 1500, listed: 1500 };
+        assert_eq!(troubles.limit(to, 1500, now), narrow);
+        assert_eq!(troubles.limit(to, 1500, now + NARROW_TIME), wide);
         troubles.report(&too_big(0), now);
-        assert_eq!(troubles.path_mtu(to, now), Some(1280), "0 says nothing");
+        assert_eq!(troubles.limit(to, 1500, now), narrow, "0 says nothing");
         assert_eq!(troubles.take().len(), 2);
         assert_eq!(troubles.take(), []);
+    }
+
+    #[test]
+    fn a_list_that_was_too_big_narrows_lists_alone() {
+        let (mut troubles, now) = (Troubles::default(), Instant::now());
+        let live = vec![IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])];
+        let quote = Quote { source: [10, 0, 0, 9].into(), live: live.clone(), count: 2 };
+        troubles.quoted(icmp::Error::TooBig { mtu: 1280 }, &quote, None, now);
+        for destination in live {
+            let limit = troubles.limit(destination, 1500, now);
+            assert_eq!(limit, Limit { alone: 1500, listed: 1280 });
+        }
+        assert_eq!(troubles.take().len(), 2);
     }
 }

@@ -3,6 +3,7 @@
 //! - [`packet`]: one bound `AF_PACKET` socket a port: a TPACKET_V2 ring to receive, `sendmmsg`
 //!   to send.
 //! - [`memory`] and [`pcap`]: the same two faces without a kernel, for tests and files.
+//! - [`pcapng`]: Xcast packets as they cross the interfaces, and files to keep them.
 //! - [`datagram`]: UDP reception with TTL and DS byte, for `xcast recv`, and what ICMP says about
 //!   datagrams sent.
 //! - [`inject`]: packets into this node's own IP stack, and ICMP messages out of it.
@@ -16,11 +17,13 @@
 use std::net::IpAddr;
 
 pub mod datagram;
+pub mod icmp;
 pub mod inject;
 pub mod listen;
 pub mod memory;
 pub mod packet;
 pub mod pcap;
+pub mod pcapng;
 
 mod filter;
 mod process;

@@ -139,6 +139,11 @@ impl Rib {
         listed.keys().filter(|name| !links().any(|link| link.name == **name)).cloned().collect()
     }
 
+    /// Whether a link is the loopback.
+    pub fn is_loopback(&self, interface: InterfaceIndex) -> bool {
+        self.links.get(&interface).is_some_and(|link| link.kind == LinkKind::Loopback)
+    }
+
     /// Whether a neighbor is to be asked whether it handles Xcast: its link is a port that is up
     /// and asks, and the answer is not configured.
     pub fn is_asked(&self, interface: InterfaceIndex, address: IpAddr) -> bool {

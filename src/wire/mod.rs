@@ -16,6 +16,7 @@ pub mod ipv4;
 pub mod ipv6;
 mod list;
 pub mod probe;
+pub mod quote;
 pub mod trace;
 pub mod udp;
 pub mod xcast4;

@@ -59,6 +59,7 @@ pub(crate) struct PortsAt {
     pub(crate) alone: bool,
 }
 
+#[cfg(test)]
 impl PortsAt {
     /// Port `index` (below the count) in the `header` that was searched.
     pub(crate) fn port(&self, header: &[u8], index: usize) -> u16 {
