@@ -1,4 +1,5 @@
-//! The kernel's mirror against a real kernel, in namespaces of its own.
+//! The kernel's mirror against a real kernel, in namespaces of its own; further `io`'s sockets,
+//! and what `kernel` finds to warn of.
 //!
 //! What the mirror tells is applied to a model; the model must become what a fresh dump says.
 

@@ -8,8 +8,8 @@
 //!   the C library falls back on `clone`;
 //! - what is not on the lists of this file is not permitted (`EPERM`).
 //!
-//! The kernel remembers calls that pass whatever their arguments (since Linux 5.11), so those of
-//! the packet path cost nothing more. They have no conditions for this reason, too.
+//! The kernel remembers calls that pass whatever their arguments (since Linux 5.11): they cost
+//! some 20 ns more, those with conditions some 300. So the packet path's have none.
 
 use std::collections::BTreeMap;
 use std::io;

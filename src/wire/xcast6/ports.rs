@@ -9,6 +9,7 @@
 
 use super::Malformed;
 use crate::wire::ipv6::{self, PAD_N};
+#[cfg(test)]
 use crate::wire::read_u16;
 
 /// Length of a Destination Options header in front of its options, in octets.
