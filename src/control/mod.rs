@@ -9,6 +9,7 @@ mod reply;
 use serde::{Deserialize, Serialize};
 
 pub use explanation::{Explanation, Fate, PlannedReplica, Question};
+pub use reply::{DroppedPacket, Samples, samples};
 pub use reply::{NeighborState, Neighbors, PortState, Ports, RouteState, Routes};
 pub use reply::{counters, drops, neighbors, resolution, routes};
 
@@ -20,6 +21,8 @@ pub enum Request {
     Show(Topic),
     /// Say what would become of a packet.
     Explain(Question),
+    /// Say which packets were dropped last.
+    Samples,
     /// Read the configuration file again.
     Reload,
     /// Stop, as SIGTERM does.

@@ -1,9 +1,12 @@
 //! From the router's own types to what `show` prints.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::forward::{Counters, DropReason};
+use crate::fib::PortId;
+use crate::forward::{Counters, DropReason, Sample, Time};
 use crate::rib;
 
 /// `show ports`.
@@ -99,6 +102,49 @@ pub struct NeighborState {
     pub xcast: String,
     /// Whether that is configured.
     pub pinned: bool,
+}
+
+/// The packets that were dropped last, some of each reason.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Samples {
+    /// The oldest first.
+    pub samples: Vec<DroppedPacket>,
+}
+
+/// A packet that was dropped, or of which destinations were.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DroppedPacket {
+    /// Why, by the names of `show drops`.
+    pub reason: String,
+    /// Counts all such packets since the router has started, from 1.
+    pub number: u64,
+    /// When, as RFC 3339 has it, with microseconds.
+    pub time: String,
+    /// The interface it came in by; `None` if this node sent it, or if the port is gone.
+    pub interface: Option<String>,
+    /// Octets of the whole frame.
+    pub length: usize,
+    /// The frame from its link-layer header on, or its beginning.
+    pub frame_base64: String,
+}
+
+/// The reply to [`Samples`](super::Request::Samples); `time` says when a moment of the packet path
+/// was, and `interface` the name of a port's.
+pub fn samples(
+    samples: &[Sample],
+    time: impl Fn(Time) -> String,
+    interface: impl Fn(PortId) -> Option<String>,
+) -> Samples {
+    let packet = |sample: &Sample| DroppedPacket {
+        reason: sample.reason.name().to_owned(),
+        number: sample.number,
+        time: time(sample.time),
+        interface: sample.port.and_then(&interface),
+        length: sample.length,
+        frame_base64: STANDARD.encode(&sample.frame),
+    };
+    Samples { samples: samples.iter().map(packet).collect() }
 }
 
 /// `show counters`: one flat object.

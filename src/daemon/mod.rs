@@ -26,7 +26,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -41,6 +41,7 @@ pub use worker::Report;
 
 use crate::control::{self, Reply, Request, Topic};
 use crate::fib::Fib;
+use crate::forward::Time;
 use crate::host::Probing;
 use crate::io::force_receive_buffer;
 use crate::kernel::{EVENT_BUFFER, KernelError, Mirror};
@@ -49,7 +50,7 @@ use crate::wire::CodePoints;
 use ports::Ports;
 use reporter::Reporter;
 use server::Server;
-use worker::{Event, WorkerHandle};
+use worker::{DroppedPackets, Event, WorkerHandle};
 
 const KERNEL: Token = Token(0);
 const SIGNAL: Token = Token(1);
@@ -390,11 +391,12 @@ impl Daemon {
                 let explanation = explain::explain(&self.fib, &self.rib, &question);
                 return done(serde_json::to_value(explanation.map_err(Reply::Refused)?));
             }
+            Request::Samples => {
+                let dropped = self.worker.samples().ok_or_else(silent)?;
+                return done(serde_json::to_value(self.samples(&dropped)));
+            }
         };
-        let report = || {
-            let silent = || Reply::Failed("the worker does not answer".to_owned());
-            self.worker.report().ok_or_else(silent)
-        };
+        let report = || self.worker.report().ok_or_else(silent);
         done(match topic {
             Topic::Counters => Ok(control::counters(&report()?.counters)),
             Topic::Drops => Ok(control::drops(&report()?.counters)),
@@ -405,6 +407,19 @@ impl Daemon {
                 serde_json::to_value(self.ports.states(&self.fib, &report()?, missing))
             }
         })
+    }
+
+    /// Dropped packets for others to see: by the wall clock, and with names of interfaces.
+    fn samples(&self, dropped: &DroppedPackets) -> control::Samples {
+        let wall = SystemTime::now();
+        let time = |time: Time| {
+            let ago = dropped.now.saturating_sub(Duration::from_micros(time.0));
+            // A clock that was never set may stand shortly after 1970, before which is no name.
+            let then = wall.checked_sub(ago).unwrap_or(UNIX_EPOCH).max(UNIX_EPOCH);
+            humantime::format_rfc3339_micros(then).to_string()
+        };
+        let interface = |port| Some(self.fib.port(port)?.name.clone());
+        control::samples(&dropped.samples, time, interface)
     }
 
     /// Takes up what may change while running: ports, routes, neighbors and limits.
@@ -422,6 +437,10 @@ impl Daemon {
         tracing::info!("the configuration was reloaded");
         Ok(())
     }
+}
+
+fn silent() -> Reply {
+    Reply::Failed("the worker does not answer".to_owned())
 }
 
 fn done(json: serde_json::Result<Value>) -> Result<Reply, Reply> {
