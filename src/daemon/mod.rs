@@ -403,8 +403,8 @@ impl Daemon {
             Topic::Routes => serde_json::to_value(control::routes(self.rib.routes())),
             Topic::Neighbors => serde_json::to_value(control::neighbors(self.rib.neighbors())),
             Topic::Ports => {
-                let missing = self.rib.missing_ports();
-                serde_json::to_value(self.ports.states(&self.fib, &report()?, missing))
+                let listed = self.rib.listed_ports();
+                serde_json::to_value(self.ports.states(&self.fib, &report()?, listed))
             }
         })
     }

@@ -102,12 +102,12 @@ impl Ports {
         Held { name: port.name.clone(), membership: membership.ok(), drop_error }
     }
 
-    /// What `show ports` prints; `missing` are configured ports without an interface.
-    pub(super) fn states(
+    /// What `show ports` prints; of the `listed` interfaces those without a port are missing.
+    pub(super) fn states<'a>(
         &self,
         fib: &Fib,
         report: &Report,
-        missing: Vec<String>,
+        listed: impl Iterator<Item = &'a String>,
     ) -> control::Ports {
         let slots = fib.ports().iter().enumerate();
         let present = slots.filter_map(|(id, port)| {
@@ -116,7 +116,8 @@ impl Ports {
             Some(self.state(port.as_ref()?, device, counters))
         });
         let mut ports: Vec<control::PortState> = present.collect();
-        ports.extend(missing.into_iter().map(missing_port));
+        let has = |name: &str| fib.ports().iter().flatten().any(|port| port.name == name);
+        ports.extend(listed.filter(|name| !has(name)).cloned().map(missing_port));
         ports.sort_by(|a, b| a.interface.cmp(&b.interface));
         control::Ports { ports }
     }

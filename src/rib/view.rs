@@ -130,6 +130,15 @@ impl Rib {
             .collect()
     }
 
+    /// The interfaces that are configured as ports; none if all are to be.
+    pub fn listed_ports(&self) -> impl Iterator<Item = &String> {
+        let listed = match &self.settings.ports {
+            PortPolicy::Listed(listed) => Some(listed.keys()),
+            PortPolicy::All(_) => None,
+        };
+        listed.into_iter().flatten()
+    }
+
     /// Interfaces that are configured as ports and do not exist, or cannot be ports.
     pub fn missing_ports(&self) -> Vec<String> {
         let PortPolicy::Listed(listed) = &self.settings.ports else {
