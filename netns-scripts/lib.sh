@@ -7,6 +7,10 @@
 #   LAB_ROUTERS    those of them that forward and run xcast
 #   LAB_LINKS      "X:Y" each, Y the end that lies farther from the source
 #   LAB_NUMBERS    a number from 1 to 254 for every host, from which addresses follow
+# and if it wants any of it
+#   LAB_STOCK      hosts that forward unicast and know no Xcast
+#   LAB_IPV6       not empty: IPv6, too
+#   LAB_MTUS       "X:Y" -> octets, for links that carry less than 1500
 # and defines the function lab_run, which works on a lab that is up.
 #
 # shellcheck shell=bash
@@ -28,7 +32,11 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 # The lab decides which code points and which router a command talks to, not the caller's shell.
 unset XCAST_EXPERIMENT XCAST_SOCKET
 
-for part in output waiting names holder processes binary capture routers verbs; do
+LAB_STOCK=(${LAB_STOCK[@]+"${LAB_STOCK[@]}"})
+LAB_IPV6=${LAB_IPV6:-}
+declare -p LAB_MTUS >/dev/null 2>&1 || declare -A LAB_MTUS=()
+
+for part in output waiting names holder processes binary capture routers rounds verbs; do
   # shellcheck source=/dev/null
   . "$LAB_DIRECTORY/lib/$part.sh"
 done

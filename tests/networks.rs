@@ -1,5 +1,6 @@
 //! Whole networks in memory: random topologies of routers, shared LANs and hosts, in which every
-//! node runs the product's own Rib and packet path, and frames go from port to port. For every
+//! node runs the product's own Rib and packet path, and frames go from port to port. Every node has
+//! addresses of both families; IPv6 routes go by link-local gateways. For every
 //! packet: each listed host gets exactly its datagrams, each next hop at most one Xcast copy, and
 //! every link exactly the copies that the union of the unicast paths calls for.
 //! A failing network prints its seed; `XCAST_TEST_SEED=N` runs that one alone.
@@ -17,9 +18,10 @@ use xcast::rib::{
     Address, Change, KernelRoute, Link, LinkKind, Neighbor, NeighborState, NextHop, Placement, Rib,
     RouteAction, Settings,
 };
-use xcast::wire::{CodePoints, ipv4, udp, xcast4};
+use xcast::wire::{CodePoints, ipv4, ipv6, udp, xcast4, xcast6};
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 254);
+const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114);
 const PROTOCOL: u8 = 253;
 
 type Node = usize;
@@ -40,8 +42,36 @@ struct Network {
 /// Copies by link and direction: Xcast and unicast.
 type Copies = BTreeMap<(Node, Node), (usize, usize)>;
 
-fn address(segment: usize, node: Node) -> Ipv4Addr {
-    Ipv4Addr::new(10, segment as u8, 0, node as u8 + 1)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+
+impl Family {
+    fn address(self, segment: usize, node: Node) -> IpAddr {
+        let host = node as u8 + 1;
+        match self {
+            Family::V4 => Ipv4Addr::new(10, segment as u8, 0, host).into(),
+            Family::V6 => {
+                Ipv6Addr::new(0x2001, 0xdb8, segment as u16, 0, 0, 0, 0, host.into()).into()
+            }
+        }
+    }
+
+    fn prefix_length(self) -> u8 {
+        if self == Family::V4 { 24 } else { 64 }
+    }
+
+    /// The address by which others use a node as a gateway, the same on all its links in IPv6.
+    fn gateway(self, segment: usize, node: Node) -> IpAddr {
+        match self {
+            Family::V4 => self.address(segment, node),
+            Family::V6 => Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, node as u16 + 1).into(),
+        }
+    }
 }
 
 fn link_address(segment: usize, node: Node) -> [u8; 6] {
@@ -123,8 +153,8 @@ impl Network {
         let mut settings = Settings::open(CodePoints {
             ip_protocol: PROTOCOL,
             all_routers_v4: GROUP,
-            all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
-            routing_type: 253,
+            all_routers_v6: GROUP_V6,
+            routing_type: PROTOCOL,
             ports_option: 0x5e,
         });
         // Shortest ways there and back may differ.
@@ -144,23 +174,7 @@ impl Network {
                 carrier: true,
                 master: None,
             }));
-            rib.apply(Change::Address(Address {
-                interface,
-                address: address(segment, node).into(),
-                prefix_length: 24,
-                peer: None,
-                broadcast: None,
-            }));
-            let subnet = Prefix::new(address(segment, node).into(), 24).unwrap();
-            rib.apply(route(subnet, interface, None));
-            for &other in self.segments[segment].nodes.iter().filter(|&&other| other != node) {
-                rib.apply(Change::Neighbor(Neighbor {
-                    interface,
-                    address: address(segment, other).into(),
-                    link_address: Some(link_address(segment, other)),
-                    state: NeighborState::Reachable,
-                }));
-            }
+            FAMILIES.into_iter().for_each(|family| self.attach(&mut rib, node, segment, family));
         }
         for (&target, &next) in
             self.next[node].iter().filter(|(target, _)| **target >= self.routers)
@@ -168,31 +182,60 @@ impl Network {
             let home = self.home(target);
             if !self.segments_of(node).any(|segment| segment == home) {
                 let segment = self.segment(node, next).unwrap();
-                let gateway = address(segment, next).into();
-                let host = Prefix::host(address(home, target).into());
-                rib.apply(route(host, segment as u32 + 1, Some(gateway)));
+                for family in FAMILIES {
+                    let gateway = family.gateway(segment, next);
+                    let host = Prefix::host(family.address(home, target));
+                    rib.apply(route(host, segment as u32 + 1, Some(gateway)));
+                }
             }
         }
         rib
     }
 
+    /// A node's addresses on a link, the link's subnet, and the other nodes there.
+    fn attach(&self, rib: &mut Rib, node: Node, segment: usize, family: Family) {
+        let (interface, prefix_length) = (segment as u32 + 1, family.prefix_length());
+        for address in [family.address(segment, node), family.gateway(segment, node)] {
+            let (peer, broadcast) = (None, None);
+            let own = Address { interface, address, prefix_length, peer, broadcast };
+            rib.apply(Change::Address(own));
+        }
+        let subnet = Prefix::new(family.address(segment, node), prefix_length).unwrap();
+        rib.apply(route(subnet, interface, None));
+        for &other in self.segments[segment].nodes.iter().filter(|&&other| other != node) {
+            for address in [family.address(segment, other), family.gateway(segment, other)] {
+                rib.apply(Change::Neighbor(Neighbor {
+                    interface,
+                    address,
+                    link_address: Some(link_address(segment, other)),
+                    state: NeighborState::Reachable,
+                }));
+            }
+        }
+    }
+
     /// Sends one packet and follows every copy to its end: copies by link, and how often each host
     /// got it.
-    fn send(&self, source: Node, hosts: &[Node], out: &mut [Output]) -> (Copies, Vec<usize>) {
+    fn send(
+        &self,
+        family: Family,
+        source: Node,
+        hosts: &[Node],
+        out: &mut [Output],
+    ) -> (Copies, Vec<usize>) {
         let mut copies = Copies::new();
         let mut received = vec![0; self.fibs.len()];
-        let packet =
-            packet(address(self.home(source), source), hosts, |h| address(self.home(h), h));
+        let address = |host| family.address(self.home(host), host);
+        let packet = match family {
+            Family::V4 => packet_v4(address(source), hosts.iter().copied().map(address)),
+            Family::V6 => packet_v6(address(source), hosts.iter().copied().map(address)),
+        };
         let mut pending = VecDeque::from([(source, None, packet)]);
         while let Some((node, port, mut buffer)) = pending.pop_front() {
-            let ip = ipv4::Packet::parse(&buffer[LINK_HEADER_LEN..]).unwrap();
-            let is_xcast = ip.protocol() == PROTOCOL;
-            if !is_xcast {
-                let destination = ip.destination();
-                match self.forward_unicast(node, destination) {
+            if let Some(unicast) = Unicast::parse(&buffer[LINK_HEADER_LEN..]) {
+                match self.forward_unicast(node, unicast.destination) {
                     None => {
-                        let datagram = &buffer[LINK_HEADER_LEN + 20..];
-                        assert!(udp::checksum_valid(datagram, ip.source(), destination));
+                        assert!(unicast.is_whole());
                         received[node] += 1;
                     }
                     Some(next) => {
@@ -218,7 +261,7 @@ impl Network {
                 let Target::Port(_) = replica.target else { panic!("{:?}", replica.target) };
                 let [_, _, _, _, segment, next] = frame[..6] else { panic!() };
                 let (segment, next) = (usize::from(segment), usize::from(next));
-                let is_xcast = frame[LINK_HEADER_LEN + 9] == PROTOCOL;
+                let is_xcast = Unicast::parse(&frame[LINK_HEADER_LEN..]).is_none();
                 let count = copies.entry((node, next)).or_default();
                 if is_xcast {
                     count.0 += 1
@@ -237,9 +280,9 @@ impl Network {
     }
 
     /// What the kernel does with a unicast packet: the next node, or none if it is there.
-    fn forward_unicast(&self, node: Node, destination: Ipv4Addr) -> Option<Node> {
+    fn forward_unicast(&self, node: Node, destination: IpAddr) -> Option<Node> {
         let fib = &self.fibs[node];
-        let adjacency = match fib.entry(fib.lookup(destination.into())) {
+        let adjacency = match fib.entry(fib.lookup(destination)) {
             Entry::Local => return None,
             Entry::Neighbor(adjacency) => fib.adjacency(*adjacency),
             Entry::Gateways(group) => fib.adjacency(fib.choose(*group, 0)),
@@ -279,17 +322,55 @@ fn route(prefix: Prefix, interface: u32, gateway: Option<IpAddr>) -> Change {
     Change::Route(KernelRoute { table: 254, prefix, metric: 0, action }, Placement::First)
 }
 
-fn packet(source: Ipv4Addr, hosts: &[Node], address: impl Fn(Node) -> Ipv4Addr) -> Vec<u8> {
+/// A packet that the kernels of routers forward.
+struct Unicast<'a> {
+    source: IpAddr,
+    destination: IpAddr,
+    datagram: &'a [u8],
+}
+
+impl Unicast<'_> {
+    /// `None` if it is in Xcast form.
+    fn parse(ip: &[u8]) -> Option<Unicast<'_>> {
+        if ip[0] >> 4 == 4 {
+            let ip = ipv4::Packet::parse(ip).unwrap();
+            let (source, destination) = (ip.source().into(), ip.destination().into());
+            let datagram = ip.payload();
+            return (ip.protocol() != PROTOCOL).then_some(Unicast {
+                source,
+                destination,
+                datagram,
+            });
+        }
+        let ip = ipv6::Packet::parse(ip).unwrap();
+        let (source, destination) = (ip.source().into(), ip.destination().into());
+        let datagram = ip.payload();
+        (ip.next_header() != 43).then_some(Unicast { source, destination, datagram })
+    }
+
+    fn is_whole(&self) -> bool {
+        udp::checksum_valid(self.datagram, self.source, self.destination)
+    }
+}
+
+const PAYLOAD_LEN: usize = 20;
+
+fn packet_v4(source: IpAddr, hosts: impl Iterator<Item = IpAddr>) -> Vec<u8> {
+    let v4 = |address| match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(address) => panic!("{address}"),
+    };
+    let destinations: Vec<Ipv4Addr> = hosts.map(v4).collect();
     let header = xcast4::Repr {
         protocol: 17,
-        bitmap: xcast4::all(hosts.len()),
-        destinations: hosts.iter().map(|host| address(*host)).collect(),
+        bitmap: xcast4::all(destinations.len()),
+        destinations,
         ..xcast4::Repr::default()
     };
     let at = LINK_HEADER_LEN + ipv4::HEADER_LEN + header.header_len();
-    let mut packet = vec![0; at + 8 + 20];
+    let mut packet = vec![0; at + 8 + PAYLOAD_LEN];
     let ip = ipv4::Repr {
-        source,
+        source: v4(source),
         destination: GROUP,
         protocol: PROTOCOL,
         traffic_class: 0,
@@ -300,6 +381,37 @@ fn packet(source: Ipv4Addr, hosts: &[Node], address: impl Fn(Node) -> Ipv4Addr) 
     header.emit(&mut packet[LINK_HEADER_LEN + ipv4::HEADER_LEN..]).unwrap();
     let ports = udp::Repr { source_port: 5000, destination_port: 9000 };
     ports.emit(&mut packet[at..], source, GROUP);
+    packet
+}
+
+fn packet_v6(source: IpAddr, hosts: impl Iterator<Item = IpAddr>) -> Vec<u8> {
+    let v6 = |address| match address {
+        IpAddr::V6(address) => address,
+        IpAddr::V4(address) => panic!("{address}"),
+    };
+    let destinations: Vec<Ipv6Addr> = hosts.map(v6).collect();
+    let header = xcast6::Repr {
+        next_header: 17,
+        routing_type: PROTOCOL,
+        bitmap: xcast6::all(destinations.len()),
+        destinations,
+        ..xcast6::Repr::default()
+    };
+    let at = LINK_HEADER_LEN + ipv6::HEADER_LEN + header.header_len();
+    let mut packet = vec![0; at + 8 + PAYLOAD_LEN];
+    let ip = ipv6::Repr {
+        source: v6(source),
+        destination: GROUP_V6,
+        next_header: 43,
+        traffic_class: 0,
+        flow_label: 0,
+        hop_limit: 64,
+        payload_len: (packet.len() - LINK_HEADER_LEN - ipv6::HEADER_LEN) as u16,
+    };
+    ip.emit(&mut packet[LINK_HEADER_LEN..]);
+    header.emit(&mut packet[LINK_HEADER_LEN + ipv6::HEADER_LEN..]).unwrap();
+    let ports = udp::Repr { source_port: 5000, destination_port: 9000 };
+    ports.emit(&mut packet[at..], source, GROUP_V6);
     packet
 }
 
@@ -318,7 +430,8 @@ fn check(seed: u64) {
         if receivers.is_empty() {
             continue;
         }
-        let (copies, received) = network.send(source, &receivers, &mut out);
+        let family = FAMILIES[rng.random_range(0..2)];
+        let (copies, received) = network.send(family, source, &receivers, &mut out);
         for &host in &hosts {
             let wanted = receivers.iter().filter(|receiver| **receiver == host).count();
             assert_eq!(received[host], wanted, "host {host}, XCAST_TEST_SEED={seed}");

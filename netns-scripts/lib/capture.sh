@@ -101,7 +101,9 @@ lab_starts() {
 # lab_capture_start DIRECTORY: one capture a link, at the end that receives: what a router sends
 # past the kernel's queues shows there only.
 lab_capture_start() {
-  local link x y names=()
+  local link x y names=() filter='ip proto 253 or udp'
+  # Over IPv6 Xcast is a Routing header (43).
+  [[ -z $LAB_IPV6 ]] || filter+=' or ip6 proto 43'
   mkdir -p "$1"
   for link in "${LAB_LINKS[@]}"; do
     x=${link%:*} y=${link#*:}
@@ -109,16 +111,25 @@ lab_capture_start() {
     lab_tcpdump_words "$y"
     # --immediate-mode, -U: what has passed is in the file, and not still in a buffer.
     lab_spawn_words "capture-$x-$y" "$y" "${LAB_WORDS[@]}" \
-      -i "to-$x" -nn -U --immediate-mode -s 2048 -B 8192 -w "$1/$x-$y.pcap" 'ip proto 253 or udp'
+      -i "to-$x" -nn -U --immediate-mode -s 2048 -B 8192 -w "$1/$x-$y.pcap" "$filter"
     names+=("capture-$x-$y")
   done
   lab_await 20 capturing err 'listening on' "${names[@]}"
 }
 
-# lab_poke X Y TEXT: a datagram from X to its neighbor's discard port.
+# lab_poke X Y TEXT [ADDRESS]: a datagram from X to its neighbor's discard port.
 lab_poke() {
   # shellcheck disable=SC2016 # for the shell inside
-  lab_in "$1" bash -c 'printf "%s" "$1" >"/dev/udp/$2/9"' - "$3" "$(lab_address "$2" "$1")"
+  lab_in "$1" bash -c 'printf "%s" "$1" >"/dev/udp/$2/9"' - "$3" "${4:-$(lab_address "$2" "$1")}"
+}
+# Has all neighbors resolved, so that nothing overflows while it waits for it.
+lab_poke_all() {
+  local link x y
+  for link in "${LAB_LINKS[@]}"; do
+    x=${link%:*} y=${link#*:}
+    lab_poke "$x" "$y" hello
+    [[ -z $LAB_IPV6 ]] || lab_poke "$x" "$y" hello "$(lab_address_v6 "$y" "$x")"
+  done
 }
 
 # lab_capture_stop DIRECTORY: when everything sent so far is in the files. A last datagram over
@@ -133,7 +144,7 @@ lab_capture_stop() {
   done
   for link in "${LAB_LINKS[@]}"; do
     x=${link%:*} y=${link#*:}
-    if ! lab_until 10 lab_file_ends_with "$1/$x-$y.pcap" "$mark"; then
+    if ! lab_until 10 lab_file_came_to "$1/$x-$y.pcap" "$mark"; then
       complain "the capture on $x-$y did not come to its end"
       lab_tail "capture-$x-$y"
       status=1
@@ -152,7 +163,8 @@ lab_capture_stop() {
   done
   return "$status"
 }
-lab_file_ends_with() { tail -c 256 "$1" 2>/dev/null | grep -qaF -- "$2"; }
+# Routers ask their neighbors at any time, so a few probes may come behind the mark.
+lab_file_came_to() { tail -c 65536 "$1" 2>/dev/null | grep -aF -- "$2" >/dev/null; }
 
 # lab_count DIRECTORY FILTER: lines "X Y FORM PACKETS BYTES", what went from X to Y in each form;
 # bytes are those of the IP packets.
@@ -163,16 +175,25 @@ lab_count() {
     x=${link%:*} y=${link#*:}
     { "${LAB_WORDS[@]}" -nn -t -e -v -r - "$2" <"$1/$x-$y.pcap" 2>"$LAB_STATE/logs/count.err" || lab_tail count; } |
       awk -v x="$x" -v y="$y" -v x_mac="$(lab_mac "$x" "$y")" -v y_mac="$(lab_mac "$y" "$x")" '
-        /, ethertype IPv4 / {
+        # The number at the end of a text, in parentheses or not.
+        function number(text) { sub(/.*[( ]/, "", text); return text + 0 }
+        function count(xcast,    way, form) {
           way = $1 == x_mac ? x " " y : $1 == y_mac ? y " " x : "? ?"
-          protocol = bytes = ""
-          if (match($0, /proto [^(]*\([0-9]+\)/)) {
-            protocol = substr($0, RSTART, RLENGTH); sub(/.*\(/, "", protocol); sub(/\)/, "", protocol)
-          }
-          if (match($0, /, length [0-9]+[,)]/)) bytes = substr($0, RSTART + 9, RLENGTH - 10)
-          form = way " " (protocol == 253 ? "xcast" : protocol == 17 ? "unicast" : "other")
+          form = way " " (protocol == xcast ? "xcast" : protocol == 17 ? "unicast" : "other")
           packets[form]++
           sum[form] += bytes
+        }
+        /, ethertype IPv4 / {
+          protocol = bytes = 0
+          if (match($0, /proto [^(]*\([0-9]+\)/)) protocol = number(substr($0, RSTART, RLENGTH))
+          if (match($0, /, length [0-9]+[,)]/)) bytes = number(substr($0, RSTART, RLENGTH))
+          count(253)
+        }
+        /, ethertype IPv6 / {
+          protocol = bytes = 0
+          if (match($0, /next-header [^(]*\([0-9]+\)/)) protocol = number(substr($0, RSTART, RLENGTH))
+          if (match($0, /payload length: [0-9]+/)) bytes = number(substr($0, RSTART, RLENGTH)) + 40
+          count(43)
         }
         END { for (form in packets) printf "%s %d %d\n", form, packets[form], sum[form] }'
   done

@@ -10,6 +10,8 @@ lab_title() { printf '%s%s' "$LAB" "${LAB_SUFFIX:+-$LAB_SUFFIX}"; }
 lab_namespace() { printf '%s-%s%s' "$LAB" "$1" "${LAB_SUFFIX:+-$LAB_SUFFIX}"; }
 lab_is_host() { [[ " ${LAB_HOSTS[*]} " == *" $1 "* ]]; }
 lab_is_router() { [[ " ${LAB_ROUTERS[*]} " == *" $1 "* ]]; }
+# Those that forward unicast and know no Xcast.
+lab_is_stock() { [[ " ${LAB_STOCK[*]-} " == *" $1 "* ]]; }
 
 # The link between hosts x < y is 10.x.y.0/24, the end at x ends in x and the one at y in y.
 lab_network() {
@@ -18,6 +20,15 @@ lab_network() {
 }
 # lab_address X Y: X's address on its link to Y.
 lab_address() { printf '%s.%d' "$(lab_network "$1" "$2")" "${LAB_NUMBERS[$1]}"; }
+# The same over IPv6, in labs that have it: fd00:10:x:y::/64, the end at x is ::x. The digits are
+# those of IPv4.
+lab_network_v6() {
+  local x=${LAB_NUMBERS[$1]} y=${LAB_NUMBERS[$2]}
+  ((x < y)) && printf 'fd00:10:%d:%d' "$x" "$y" || printf 'fd00:10:%d:%d' "$y" "$x"
+}
+lab_address_v6() { printf '%s::%d' "$(lab_network_v6 "$1" "$2")" "${LAB_NUMBERS[$1]}"; }
+# lab_mtu X:Y: what a link carries.
+lab_mtu() { printf '%s' "${LAB_MTUS[$1]:-1500}"; }
 # lab_mac X Y: the same for the link layer. Captures tell direction by it, as Xcast copies keep
 # their source and destination address on every link.
 lab_mac() { printf '02:58:43:00:%02x:%02x' "${LAB_NUMBERS[$1]}" "${LAB_NUMBERS[$2]}"; }
@@ -38,6 +49,12 @@ lab_addresses() {
   local peer
   for peer in ${LAB_PEERS[$1]}; do
     printf '%s\n' "$(lab_address "$1" "$peer")"
+  done
+}
+lab_addresses_v6() {
+  local peer
+  for peer in ${LAB_PEERS[$1]}; do
+    printf '%s\n' "$(lab_address_v6 "$1" "$peer")"
   done
 }
 

@@ -8,7 +8,7 @@
 
 # All namespaces and links by one `ip`, then one shell in each namespace.
 lab_build_network() {
-  local host peer link x y via batch=$LAB_STATE/batch why
+  local host batch=$LAB_STATE/batch why
   mkdir "$batch"
 
   : >"$LAB_STATE/namespaces"
@@ -22,14 +22,7 @@ lab_build_network() {
     printf '\n' >>"$LAB_STATE/namespaces"
     printf 'netns add %s\n' "$(lab_namespace "$host")"
   done >"$batch/all"
-  for link in "${LAB_LINKS[@]}"; do
-    x=${link%:*} y=${link#*:}
-    # Indexes that differ: the kernel takes up to a second to call a link up where both ends have
-    # the same one.
-    printf 'link add name to-%s index %d address %s netns %s type veth peer name to-%s index %d address %s netns %s\n' \
-      "$y" "$((100 + ${LAB_NUMBERS[$y]}))" "$(lab_mac "$x" "$y")" "$(lab_namespace "$x")" \
-      "$x" "$((100 + ${LAB_NUMBERS[$x]}))" "$(lab_mac "$y" "$x")" "$(lab_namespace "$y")"
-  done >>"$batch/all"
+  lab_link_commands >>"$batch/all"
   if ! why=$(ip -batch "$batch/all" 2>&1); then
     complain "no network namespaces here:"
     printf '%s\n' "$why" | sed 's/^/  /' >&2
@@ -38,35 +31,30 @@ lab_build_network() {
   fi
 
   for host in "${LAB_HOSTS[@]}"; do
-    {
-      printf 'link set lo up\n'
-      for peer in ${LAB_PEERS[$host]}; do
-        printf 'addr add %s/24 dev to-%s\nlink set to-%s up\n' "$(lab_address "$host" "$peer")" "$peer" "$peer"
-      done
-      for peer in ${LAB_PEERS[$host]}; do
-        via=$(lab_address "$peer" "$host")
-        if ! lab_is_router "$host"; then
-          printf 'route add default via %s\n' "$via"
-          break
-        fi
-        for link in $(lab_links_behind "$peer" "$host"); do
-          printf 'route add %s.0/24 via %s\n' "$(lab_network "${link%:*}" "${link#*:}")" "$via"
-        done
-      done
-    } >"$batch/$host"
-    # IPv6 goes first: its greetings would be in every capture.
+    lab_host_commands "$host" >"$batch/$host"
     # shellcheck disable=SC2016 # for the shell inside
     lab_in "$host" bash -c '
-      for each in /proc/sys/net/ipv6/conf/{all,default,lo}/disable_ipv6; do
-        [[ ! -e $each ]] || printf 1 >"$each"
-      done
-      printf "%s" "$2" >/proc/sys/net/ipv4/ip_forward
-      ip -batch "$1" || exit
+      cd /proc/sys/net
+      if [[ -z $4 ]]; then
+        # IPv6 goes first: its greetings would be in every capture.
+        for each in ipv6/conf/{all,default,lo}/disable_ipv6; do
+          [[ ! -e $each ]] || printf 1 >"$each"
+        done
+      else
+        # No address and no route but those that the lab gives. Some exist before the first link.
+        printf 0 | tee ipv6/conf/{all,default,lo}/disable_ipv6 ipv6/conf/{all,default}/accept_ra \
+          ipv6/conf/default/{autoconf,router_solicitations} >/dev/null || exit
+        for each in ipv6/conf/to-*/accept_ra; do printf 0 >"$each"; done
+        for each in ipv6/conf/{default,to-*}/addr_gen_mode; do printf 1 >"$each"; done
+        printf "%s" "$2" >ipv6/conf/all/forwarding
+      fi
+      printf "%s" "$2" >ipv4/ip_forward
+      cd / && ip -batch "$1" || exit
       # Whole packets with whole checksums in the captures; Xcast does not need it.
       type -P ethtool >/dev/null || exit 0
       for each in $3; do ethtool -K "to-$each" tx off gso off tso off gro off >/dev/null 2>&1; done
       exit 0
-    ' - "$batch/$host" "$(lab_is_router "$host" && echo 1 || echo 0)" "${LAB_PEERS[$host]}" ||
+    ' - "$batch/$host" "$(lab_forwards "$host" && echo 1 || echo 0)" "${LAB_PEERS[$host]}" "$LAB_IPV6" ||
       fail 1 "could not set up host $host"
   done
   # A link is up some time after both its ends were told to be; until then routers do not use it.
@@ -74,6 +62,51 @@ lab_build_network() {
     lab_until 10 lab_links_are_up "$host" || fail 1 "the links of host $host do not come up"
   done
 }
+lab_forwards() { lab_is_router "$1" || lab_is_stock "$1"; }
+
+# The links, as commands for `ip`.
+lab_link_commands() {
+  local link x y
+  for link in "${LAB_LINKS[@]}"; do
+    x=${link%:*} y=${link#*:}
+    # Indexes that differ: the kernel takes up to a second to call a link up where both ends have
+    # the same one.
+    printf 'link add name to-%s index %d address %s netns %s type veth peer name to-%s index %d address %s netns %s\n' \
+      "$y" "$((100 + ${LAB_NUMBERS[$y]}))" "$(lab_mac "$x" "$y")" "$(lab_namespace "$x")" \
+      "$x" "$((100 + ${LAB_NUMBERS[$x]}))" "$(lab_mac "$y" "$x")" "$(lab_namespace "$y")"
+  done
+}
+
+# lab_host_commands HOST: its addresses and routes, as commands for `ip`.
+lab_host_commands() {
+  local host=$1 peer link via via_v6
+  printf 'link set lo up\n'
+  for peer in ${LAB_PEERS[$host]}; do
+    printf 'addr add %s/24 dev to-%s\n' "$(lab_address "$host" "$peer")" "$peer"
+    if [[ -n $LAB_IPV6 ]]; then
+      printf 'addr add %s/64 dev to-%s nodad\naddr add fe80::%d/64 dev to-%s nodad\n' \
+        "$(lab_address_v6 "$host" "$peer")" "$peer" "${LAB_NUMBERS[$host]}" "$peer"
+    fi
+    link=$host:$peer
+    [[ -n ${LAB_MTUS[$link]:-} ]] || link=$peer:$host
+    printf 'link set to-%s mtu %d up\n' "$peer" "$(lab_mtu "$link")"
+  done
+  for peer in ${LAB_PEERS[$host]}; do
+    via=$(lab_address "$peer" "$host")
+    via_v6=$(lab_address_v6 "$peer" "$host")
+    if ! lab_forwards "$host"; then
+      printf 'route add default via %s\n' "$via"
+      [[ -z $LAB_IPV6 ]] || printf 'route add default via %s\n' "$via_v6"
+      break
+    fi
+    for link in $(lab_links_behind "$peer" "$host"); do
+      printf 'route add %s.0/24 via %s\n' "$(lab_network "${link%:*}" "${link#*:}")" "$via"
+      [[ -z $LAB_IPV6 ]] ||
+        printf 'route add %s::/64 via %s\n' "$(lab_network_v6 "${link%:*}" "${link#*:}")" "$via_v6"
+    done
+  done
+}
+
 lab_links_are_up() {
   ip -n "$(lab_namespace "$1")" -br link | awk '$1 ~ /^to-/ && $2 != "UP" { down = 1 } END { exit down }'
 }
@@ -99,8 +132,9 @@ lab_up() {
   if [[ -n ${LAB_JSON:-} ]]; then
     lab_status
   else
-    printf '%s is up: %d hosts, %d links, %d routers.\n' \
-      "$(lab_title)" "${#LAB_HOSTS[@]}" "${#LAB_LINKS[@]}" "${#LAB_ROUTERS[@]}"
+    printf '%s is up: %d hosts, %d links, %d routers%s.\n' \
+      "$(lab_title)" "${#LAB_HOSTS[@]}" "${#LAB_LINKS[@]}" "${#LAB_ROUTERS[@]}" \
+      "$( ((${#LAB_STOCK[@]} == 0)) || printf ', %d of them without Xcast' "${#LAB_STOCK[@]}")"
     printf "'%s exec%s HOST COMMAND...' runs a command on a host, '%s down%s' takes it down.\n" \
       "$LAB_INVOKED" "$(lab_suffix_words)" "$LAB_INVOKED" "$(lab_suffix_words)"
   fi
@@ -177,10 +211,14 @@ lab_status() {
   fi
   for host in "${LAB_HOSTS[@]}"; do
     namespace=$(lab_namespace "$host")
-    mapfile -t addresses < <(lab_addresses "$host")
+    mapfile -t addresses < <(
+      lab_addresses "$host"
+      [[ -z $LAB_IPV6 ]] || lab_addresses_v6 "$host"
+    )
     pid=
     running=false
     state=-
+    if lab_is_stock "$host"; then state=stock; fi
     if lab_is_router "$host"; then
       state=stopped
       if pid=$(lab_pid "$host"); then
@@ -195,8 +233,9 @@ lab_status() {
       printf '%-5s %-24s %-8s %-13s %s\n' "$host" "$namespace" "${pid:--}" "$state" "${addresses[*]}"
       continue
     fi
-    printf '%s{"name":%s,"namespace":%s,"addresses":%s,"router":' "$comma" \
-      "$(json_string "$host")" "$(json_string "$namespace")" "$(json_strings "${addresses[@]}")"
+    printf '%s{"name":%s,"namespace":%s,"addresses":%s,"forwards":%s,"router":' "$comma" \
+      "$(json_string "$host")" "$(json_string "$namespace")" "$(json_strings "${addresses[@]}")" \
+      "$(lab_forwards "$host" && printf true || printf false)"
     if lab_is_router "$host"; then
       printf '{"pid":%s,"socket":%s,"running":%s}}' "${pid:-null}" "$(json_string "$(lab_socket "$host")")" "$running"
     else
@@ -209,8 +248,11 @@ lab_status() {
     comma=''
     for link in "${LAB_LINKS[@]}"; do
       x=${link%:*} y=${link#*:}
-      printf '%s{"ends":%s,"interfaces":%s,"network":%s}' "$comma" "$(json_strings "$x" "$y")" \
-        "$(json_strings "to-$y" "to-$x")" "$(json_string "$(lab_network "$x" "$y").0/24")"
+      printf '%s{"ends":%s,"interfaces":%s,"network":%s,"network-v6":%s,"mtu":%d}' "$comma" \
+        "$(json_strings "$x" "$y")" "$(json_strings "to-$y" "to-$x")" \
+        "$(json_string "$(lab_network "$x" "$y").0/24")" \
+        "$([[ -n $LAB_IPV6 ]] && json_string "$(lab_network_v6 "$x" "$y")::/64" || printf null)" \
+        "$(lab_mtu "$link")"
       comma=,
     done
     printf ']}\n'

@@ -162,6 +162,7 @@ pub fn counters(counters: &Counters) -> Value {
         ("destinations-dropped", counters.destinations_dropped()),
         ("destinations-pending", counters.destinations_pending),
         ("probes-answered", counters.probes_answered),
+        ("probes-refused", counters.probes_refused),
         ("probes-returned", counters.probes_returned),
         ("bytes-received", counters.bytes_received),
         ("bytes-sent", counters.bytes_sent),

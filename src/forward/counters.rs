@@ -26,6 +26,8 @@ pub struct Counters {
     pub premature_unicast_conversions: u64,
     /// Probes of neighbors that were answered. Probes count nowhere else.
     pub probes_answered: u64,
+    /// Probes of neighbors that were not: they came by the wrong port, say, or would be too big.
+    pub probes_refused: u64,
     /// Probes of this node's own that came back.
     pub probes_returned: u64,
     /// Live destinations of all packets whose list could be trusted.

@@ -114,6 +114,7 @@ fn answer_probe(
         return probe::hear(heard, out);
     }
     if let Err(reason) = admit_at_all(fib, &packet, parsed) {
+        out.counters.probes_refused += 1;
         return out.samples.keep(reason, &packet, now);
     }
     probe::hear(heard, out);
@@ -122,8 +123,9 @@ fn answer_probe(
     partition(fib, &packet, parsed, live, out);
     plan(fib, &packet, parsed, out);
     out.scratch.plans.each(|plan| plan.form = Form::Probe);
-    if out.scratch.plans.len() > 0 {
-        replicate(fib, packet, parsed, out);
+    match out.scratch.plans.len() {
+        0 => out.counters.probes_refused += 1,
+        _ => replicate(fib, packet, parsed, out),
     }
 }
 
@@ -296,6 +298,7 @@ fn leaves_link(fib: &Fib, port: Option<PortId>, entry: Entry) -> bool {
 
 /// Step 5: the copies that each part needs (R6, R9).
 fn plan(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed, out: &mut Output) {
+    out.scratch.may_compact = may_compact(fib, packet, parsed);
     for at in 0..out.scratch.parts.len() {
         let part = out.scratch.parts.at(at);
         let adjacency = fib.adjacency(part.adjacency);
@@ -369,7 +372,8 @@ fn push_alone(fib: &Fib, parsed: &Parsed, plan: Plan, live: u128, out: &mut Outp
 
 /// A copy is planned unless its link cannot carry it (R11).
 fn push(fib: &Fib, parsed: &Parsed, mut plan: Plan, out: &mut Output) {
-    plan.compact = plan.form == Form::Xcast && may_compact(fib, parsed, plan.live);
+    let shrinks = (plan.live.count_ones() as usize) < parsed.count;
+    plan.compact = plan.form == Form::Xcast && out.scratch.may_compact && shrinks;
     let length = match plan.form {
         Form::Xcast if plan.compact => {
             parsed.xcast_len() - rewrite::compact_gain(parsed, plan.live)
@@ -398,13 +402,14 @@ fn push(fib: &Fib, parsed: &Parsed, mut plan: Plan, out: &mut Output) {
     out.scratch.plans.push(plan);
 }
 
-/// Whether a copy may list its live destinations alone (our extension, R6).
-fn may_compact(fib: &Fib, parsed: &Parsed, live: u128) -> bool {
+/// Whether copies of a packet may list their live destinations alone (our extension, R6). A trace
+/// is drawn by places in the list, which stay.
+fn may_compact(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed) -> bool {
     fib.is_compact()
         && !parsed.keeps_xcast
         && parsed.protocol != protocol::AH
         && !(parsed.is_v6() && parsed.lists.ports.is_some())
-        && (live.count_ones() as usize) < parsed.count
+        && !notice::asks_for_trace(packet, parsed)
 }
 
 /// Step 6: what became of the packet, and of the destinations that are in no copy.

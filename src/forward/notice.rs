@@ -137,7 +137,8 @@ fn is_answerable(packet: &Packet<'_>, parsed: &Parsed) -> bool {
         && !parsed.is_icmp_error(packet.buffer)
 }
 
-fn asks_for_trace(packet: &Packet<'_>, parsed: &Parsed) -> bool {
+/// Whether a packet is a trace request.
+pub(super) fn asks_for_trace(packet: &Packet<'_>, parsed: &Parsed) -> bool {
     let payload = parsed.transport(packet.buffer).get(udp::HEADER_LEN..);
     parsed.protocol == protocol::UDP && payload.is_some_and(trace::is_request)
 }

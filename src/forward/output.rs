@@ -127,21 +127,29 @@ impl Output {
         self.heads_used = 0;
     }
 
-    /// Drops destinations of the present packet when drops are settled already.
+    /// Drops destinations of the present packet when drops are settled already. A probe's were
+    /// never counted.
     pub(super) fn drop_late(&mut self, reason: DropReason, live: u128) {
         self.scratch.drop(reason, live);
-        self.counters.drop(reason, live.count_ones());
+        if !self.scratch.is_probe {
+            self.counters.drop(reason, live.count_ones());
+        }
     }
 
     /// Takes `len` octets for a head; `None` if there is no room.
     #[inline]
     pub(super) fn take_head(&mut self, len: usize) -> Option<Span> {
         let start = self.heads_used;
-        if self.heads.len() - start < len || self.replicas.len() == self.replicas.capacity() {
+        if self.heads.len() - start < len || self.is_full() {
             return None;
         }
         self.heads_used += len;
         Some(Span::new(start, start + len))
+    }
+
+    /// Whether the list of replicas has no room for one more: it must not grow.
+    pub(super) fn is_full(&self) -> bool {
+        self.replicas.len() == self.replicas.capacity()
     }
 
     pub(super) fn head_mut(&mut self, span: Span) -> &mut [u8] {

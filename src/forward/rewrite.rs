@@ -67,7 +67,7 @@ pub(super) fn in_place(
         false => parsed.ip,
         true => parsed.ip + (parsed.rest - parsed.xcast),
     };
-    let start = ip.checked_sub(LINK_HEADER_LEN).filter(|_| !plan.compact);
+    let start = ip.checked_sub(LINK_HEADER_LEN).filter(|_| !plan.compact && !out.is_full());
     let Some(start) = start else { return copy(fib, buffer, port, parsed, plan, out) };
     let only = Only::of(buffer, parsed, plan);
     if ip != parsed.ip {
@@ -130,16 +130,27 @@ fn finish(
         link[12..].copy_from_slice(&ethernet::TYPE_IPV6.to_be_bytes());
     }
     // The TTL falls where a packet is forwarded, not where it starts or ends (R3, R4).
-    let lower_ttl = port.is_some() && !matches!(plan.target, Target::Host { .. });
+    let to_host = matches!(plan.target, Target::Host { .. });
+    let lower_ttl = port.is_some() && !to_host;
+    // A copy for one bears that one's own (R10).
+    let own = only.ds_byte.filter(|_| !to_host).map(|ds_byte| ds_byte >> 2);
+    let dscp = plan.dscp.or(own);
     match (plan.form.is_unicast(), parsed.is_v6()) {
-        (false, is_v6) => to_pruned(ip, parsed, plan, lower_ttl, is_v6),
+        (false, is_v6) => to_pruned(ip, parsed, plan, dscp, lower_ttl, is_v6),
         (_, false) => to_unicast_v4(ip, parsed, only, lower_ttl),
         (_, true) => to_unicast_v6(ip, parsed, only, lower_ttl),
     }
 }
 
 /// A copy in Xcast form: `ip` holds the IP header and the list.
-fn to_pruned(ip: &mut [u8], parsed: &Parsed, plan: &Plan, lower_ttl: bool, is_v6: bool) {
+fn to_pruned(
+    ip: &mut [u8],
+    parsed: &Parsed,
+    plan: &Plan,
+    dscp: Option<u8>,
+    lower_ttl: bool,
+    is_v6: bool,
+) {
     let front = parsed.xcast - parsed.ip;
     if plan.compact {
         let total = parsed.xcast_len() - compact_gain(parsed, plan.live);
@@ -157,7 +168,7 @@ fn to_pruned(ip: &mut [u8], parsed: &Parsed, plan: &Plan, lower_ttl: bool, is_v6
         (false, true) => ipv4::decrement_ttl(ip),
         (_, false) => {}
     }
-    match (is_v6, plan.dscp) {
+    match (is_v6, dscp) {
         (true, Some(dscp)) => ipv6::set_dscp(ip, dscp),
         (false, Some(dscp)) => ipv4::set_dscp(ip, dscp),
         (_, None) => {}

@@ -43,6 +43,8 @@ pub(super) struct Scratch {
     pub(super) plans: List<Plan>,
     /// The packet is a neighbor's probe, which lists of destinations do not concern.
     pub(super) is_probe: bool,
+    /// Copies may list their live destinations alone.
+    pub(super) may_compact: bool,
     /// Destinations that are delivered without a copy.
     pub(super) seen_here: u128,
     /// The destinations of the present packet that are dropped, by reason.
@@ -79,6 +81,7 @@ impl Default for Scratch {
             parts: List { items: [part; DESTINATIONS_MAX], len: 0 },
             plans: List { items: [Plan::UNICAST; DESTINATIONS_MAX], len: 0 },
             is_probe: false,
+            may_compact: false,
             seen_here: 0,
             dropped: List { items: [(DropReason::IpHeader, 0); DESTINATIONS_MAX], len: 0 },
             narrowest: u32::MAX,
@@ -102,6 +105,7 @@ impl Scratch {
         self.parts.len = 0;
         self.plans.len = 0;
         self.is_probe = false;
+        self.may_compact = false;
         self.seen_here = 0;
         self.dropped.len = 0;
         self.narrowest = u32::MAX;

@@ -1,12 +1,19 @@
 //! What one packet comes to, case by case. The whole is held against a slow, obvious model in
 //! `tests/forward_model.rs`.
 
+mod golden;
+mod loops;
+mod notices;
+mod options;
+mod probes;
+mod transports;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::*;
 use crate::fib::{FibBuilder, Hop, Limits, Port, Prefix};
 use crate::wire::checksum::{Sum, checksum};
-use crate::wire::{CodePoints, ethernet, ipv4, udp, xcast4};
+use crate::wire::{CodePoints, ethernet, ipv4, ipv6, udp, xcast4, xcast6};
 
 const NOW: Time = Time(0);
 const SOURCE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 9);
@@ -23,6 +30,24 @@ const C: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
 const D: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
 const E: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
 
+/// Their like over IPv6. Both gateways have the same address, each on its own link.
+const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114);
+const SOURCE_V6: Ipv6Addr = v6(0, 9);
+const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+const HOST_V6: Ipv6Addr = v6(0xa3, 7);
+const OWN_V6: Ipv6Addr = v6(0xa3, 0xfe);
+const OWN_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xfe);
+const B_V6: Ipv6Addr = v6(1, 1);
+const C_V6: Ipv6Addr = v6(1, 2);
+const D_V6: Ipv6Addr = v6(2, 1);
+const E_V6: Ipv6Addr = v6(2, 2);
+/// A number that others do not know.
+const SECRET: u64 = 42;
+
+const fn v6(subnet: u16, host: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, subnet, 0, 0, 0, 0, host)
+}
+
 /// What the table of a test may vary.
 #[derive(Clone, Copy)]
 struct Table {
@@ -31,6 +56,11 @@ struct Table {
     mtu: u32,
     reverse_path: ReversePath,
     destinations_per_second: u32,
+    icmp_errors_per_second: u32,
+    compact: bool,
+    /// Prefixes that may send, and be reached; none = all.
+    sources: &'static [&'static str],
+    destinations: &'static [&'static str],
 }
 
 const TABLE: Table = Table {
@@ -39,6 +69,10 @@ const TABLE: Table = Table {
     mtu: 1500,
     reverse_path: ReversePath::Strict,
     destinations_per_second: 0,
+    icmp_errors_per_second: 100,
+    compact: false,
+    sources: &[],
+    destinations: &[],
 };
 
 impl Table {
@@ -49,8 +83,7 @@ impl Table {
             name: format!("p{id}"),
             mtu: self.mtu,
             link_address: [2, 0, 0, 0, 0, id],
-
-            addresses: Vec::new(),
+            addresses: vec![OWN_LOCAL.into()],
             up: true,
             reverse_path: self.reverse_path,
             accept_group_frames: false,
@@ -58,37 +91,65 @@ impl Table {
         let code_points = CodePoints {
             ip_protocol: 253,
             all_routers_v4: GROUP,
-            all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
+            all_routers_v6: GROUP_V6,
             routing_type: 253,
             ports_option: 0x5e,
         };
         let mut fib = FibBuilder::new(code_points, (0..4).map(|id| Some(port(id))).collect());
         let rewrite = |id: u8| ethernet::header([4, 0, 0, 0, 0, id], [2, 0, 0, 0, 0, id], 0x0800);
         let capability = if self.capable { Capability::Capable } else { Capability::Incapable };
-        for (id, address) in [(1, GATEWAY_1), (2, GATEWAY_2), (3, HOST)] {
+        let gateway_v6 = IpAddr::V6(GATEWAY_V6);
+        for (id, address) in [
+            (1, GATEWAY_1.into()),
+            (2, GATEWAY_2.into()),
+            (3, HOST.into()),
+            (1, gateway_v6),
+            (2, gateway_v6),
+            (3, HOST_V6.into()),
+        ] {
             let rewrite = self.resolved.then(|| rewrite(id as u8));
-            fib.adjacency(id, address.into(), rewrite, capability);
+            fib.adjacency(id, address, rewrite, capability);
         }
-        let destinations_per_second = self.destinations_per_second;
-        fib.limits(Limits { destinations_per_second, ..Limits::default() });
+        fib.limits(self.limits());
+        fib.compact(self.compact);
+        fib.secret(SECRET);
         fib.begin_table(false);
-        let prefix = |text: &str| text.parse::<Prefix>().unwrap();
-        fib.route_via(prefix("10.1.0.0/16"), vec![hop(1, GATEWAY_1)]);
-        fib.route_via(prefix("10.2.0.0/16"), vec![hop(2, GATEWAY_2)]);
+        fib.route_via(prefix("10.1.0.0/16"), vec![hop(1, GATEWAY_1.into())]);
+        fib.route_via(prefix("10.2.0.0/16"), vec![hop(2, GATEWAY_2.into())]);
         fib.route(prefix("10.9.0.0/16"), Entry::Drop);
+        fib.route_via(prefix("2001:db8:1::/48"), vec![hop(1, gateway_v6)]);
+        fib.route_via(prefix("2001:db8:2::/48"), vec![hop(2, gateway_v6)]);
+        fib.route(prefix("2001:db8:9::/48"), Entry::Drop);
         for id in 0..4 {
             fib.route(prefix(&format!("10.0.{id}.0/24")), Entry::OnLink(id));
         }
         fib.route(prefix("169.254.0.0/16"), Entry::OnLink(0));
+        fib.route(prefix("2001:db8::/64"), Entry::OnLink(0));
+        fib.route(prefix("2001:db8:a3::/64"), Entry::OnLink(3));
         fib.neighbors();
         fib.route(Prefix::host(OWN.into()), Entry::Local);
+        fib.route(Prefix::host(OWN_V6.into()), Entry::Local);
         fib.route(prefix("10.0.0.255/32"), Entry::Bad);
         fib.finish(1)
     }
+
+    fn limits(self) -> Limits {
+        Limits {
+            sources: self.sources.iter().map(|text| prefix(text)).collect(),
+            destinations: self.destinations.iter().map(|text| prefix(text)).collect(),
+            allow_icmp_echo: false,
+            destinations_per_second: self.destinations_per_second,
+            icmp_errors_per_second: self.icmp_errors_per_second,
+        }
+    }
 }
 
-fn hop(port: PortId, gateway: Ipv4Addr) -> Hop {
-    Hop { port, gateway: IpAddr::V4(gateway), weight: 1 }
+fn prefix(text: &str) -> Prefix {
+    text.parse().unwrap()
+}
+
+fn hop(port: PortId, gateway: IpAddr) -> Hop {
+    Hop { port, gateway, weight: 1 }
 }
 
 /// A packet with a UDP payload of `hello` to a list of destinations.
@@ -111,6 +172,33 @@ fn packet(header: xcast4::Repr, ttl: u8) -> Vec<u8> {
 fn to(destinations: &[Ipv4Addr]) -> xcast4::Repr {
     let (destinations, bitmap) = (destinations.to_vec(), xcast4::all(destinations.len()));
     xcast4::Repr { destinations, bitmap, channel: 7, ..xcast4::Repr::default() }
+}
+
+/// The same over IPv6.
+fn packet_v6(header: xcast6::Repr, hop_limit: u8) -> Vec<u8> {
+    let header = xcast6::Repr { next_header: 17, routing_type: 253, ..header };
+    let len = header.header_len();
+    let mut bytes = vec![0; 40 + len + 13];
+    let ip = ipv6::Repr {
+        source: SOURCE_V6,
+        destination: GROUP_V6,
+        next_header: 43,
+        traffic_class: 0xb8,
+        flow_label: 7,
+        hop_limit,
+        payload_len: (len + 13) as u16,
+    };
+    ip.emit(&mut bytes);
+    header.emit(&mut bytes[40..]).unwrap();
+    bytes[40 + len + 8..].copy_from_slice(b"hello");
+    let udp = udp::Repr { source_port: 5000, destination_port: 9000 };
+    udp.emit(&mut bytes[40 + len..], SOURCE_V6, GROUP_V6);
+    bytes
+}
+
+fn to_v6(destinations: &[Ipv6Addr]) -> xcast6::Repr {
+    let (destinations, bitmap) = (destinations.to_vec(), xcast6::all(destinations.len()));
+    xcast6::Repr { destinations, bitmap, channel: 7, ..xcast6::Repr::default() }
 }
 
 /// What came out: where to, how, and the IP packet.
@@ -426,92 +514,6 @@ fn destinations_that_lead_nowhere_leave_the_others_alone() {
     assert_eq!(reasons(&TABLE.fib(), &local, false), []);
     let elsewhere = run_from(&TABLE.fib(), &changed(&[]), Some(1), false);
     assert_eq!(elsewhere.counters.drops[DropReason::ReversePath as usize], 3);
-}
-
-#[test]
-fn what_cannot_become_unicast_is_dropped_only_where_it_must() {
-    for protocol in [50, 51] {
-        let bytes = changed(&[(28, protocol)]);
-        let out = run(&TABLE.fib(), &bytes);
-        assert_eq!(out.replicas.len(), 1, "the copy for B and C stays Xcast");
-        assert_eq!(out.counters.drops[DropReason::X2uImpossible as usize], 1);
-    }
-    let with_ports = xcast4::Repr { ports: vec![1, 2], ..to(&[B, D]) };
-    let mut bytes = packet(with_ports, 64);
-    bytes[28] = 99; // a protocol without ports
-    repair(&mut bytes, 28);
-    assert_eq!(reasons(&TABLE.fib(), &bytes, false), [("x2u-impossible", 2)]);
-}
-
-/// The transport checksum of a whole segment, over the pseudo-header of its addresses.
-fn transport_sum(destination: Ipv4Addr, protocol: u8, segment: &[u8]) -> u16 {
-    let addresses = Sum::default().double(SOURCE.to_bits()).double(destination.to_bits());
-    addresses.word(u16::from(protocol)).word(segment.len() as u16).bytes(segment).checksum()
-}
-
-#[test]
-fn every_transport_with_a_pseudo_header_follows_the_address() {
-    // Protocol and where its checksum stands: TCP, UDP, DCCP (with full coverage), UDP-Lite.
-    for (protocol, at) in [(6, 16), (17, 6), (33, 6), (136, 6)] {
-        let mut bytes = packet(xcast4::Repr { ports: vec![80, 81], ..to(&[D, B]) }, 64);
-        bytes.splice(48..61, (0..20).map(|octet| octet * 11));
-        bytes[3] = bytes.len() as u8;
-        bytes[28] = protocol;
-        bytes[50..52].fill(0); // the port, restored from the list
-        bytes[48 + at..50 + at].fill(0);
-        let check = transport_sum(GROUP, protocol, &bytes[48..]);
-        bytes[48 + at..50 + at].copy_from_slice(&check.to_be_bytes());
-        repair(&mut bytes, 28);
-        let out = run(&TABLE.fib(), &bytes);
-        for ((_, _, ip), (destination, port)) in out.replicas.iter().zip([(D, 80), (B, 81)]) {
-            assert_eq!(ip[9], protocol);
-            assert_eq!(ip[22..24], u16::to_be_bytes(port));
-            let sum = transport_sum(destination, protocol, &ip[20..]);
-            assert_eq!(sum, 0, "protocol {protocol} to {destination}");
-        }
-        assert_eq!(out.replicas.len(), 2);
-    }
-}
-
-#[test]
-fn a_transport_header_that_is_cut_short_cannot_become_unicast() {
-    for (protocol, needed) in [(6, 20), (17, 8), (33, 8), (136, 8)] {
-        for length in [0, needed - 1] {
-            let mut bytes = packet(to(&[B, C, D]), 64);
-            bytes.truncate(48);
-            bytes.resize(48 + length, 0);
-            bytes[3] = bytes.len() as u8;
-            bytes[28] = protocol;
-            repair(&mut bytes, 28);
-            let out = run(&TABLE.fib(), &bytes);
-            assert_eq!(out.counters.drops[DropReason::X2uImpossible as usize], 1, "{protocol}");
-            assert_eq!(out.replicas.len(), 1);
-            assert_xcast(&out.replicas[0].2, &[B, C], 63);
-        }
-    }
-}
-
-#[test]
-fn an_adjusted_udp_checksum_of_zero_is_sent_as_its_other_form() {
-    // The payload is chosen so that the checksum over D's address comes to zero.
-    let mut bytes = packet(to(&[D]), 64);
-    let at = bytes.len() - 13;
-    bytes[at + 8..at + 10].fill(0);
-    bytes[at + 6..at + 8].fill(0);
-    let rest = transport_sum(D, 17, &bytes[at..]);
-    bytes[at + 8..at + 10].copy_from_slice(&rest.to_be_bytes());
-    let check = transport_sum(GROUP, 17, &bytes[at..]);
-    bytes[at + 6..at + 8].copy_from_slice(&check.to_be_bytes());
-    let out = run(&TABLE.fib(), &bytes);
-    assert_eq!(out.replicas[0].2[26..28], [0xff, 0xff]);
-}
-
-#[test]
-fn a_udp_checksum_of_zero_stays_zero() {
-    let mut bytes = changed(&[]);
-    bytes[54..56].fill(0);
-    let out = run(&TABLE.fib(), &bytes);
-    assert_eq!(out.replicas[1].2[26..28], [0, 0]);
 }
 
 #[test]

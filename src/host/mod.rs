@@ -45,6 +45,7 @@ mod receiver;
 mod socket;
 mod split;
 mod troubles;
+mod waiting;
 
 pub use error::HostError;
 pub use inbox::Inbox;

@@ -223,7 +223,8 @@ fn returned_probe(
     (alone && inspected.keeps_xcast && probe::is_genuine(&nonce, fib.secret())).then_some(nonce)
 }
 
-/// A report makes one call fail, once; the datagrams behind it are still there, and nobody would
+/// The next datagram, without waiting on a socket that does not block. A report makes one call
+/// fail, once; the datagrams behind it are still there, and nobody would
 /// tell of them again.
 fn next_of(socket: &UdpSocket) -> io::Result<Option<Datagram>> {
     loop {
@@ -281,4 +282,23 @@ fn bind_both(port: u16) -> io::Result<(Option<UdpSocket>, Option<UdpSocket>)> {
         }
     }
     Err(io::ErrorKind::AddrInUse.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_report_does_not_hide_the_datagram_behind_it() {
+        let at = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let (socket, closed) = (at(), at().local_addr().unwrap());
+        datagram::report_errors(&socket).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        socket.send_to(b"nobody is there", closed).unwrap();
+        at().send_to(b"for you", socket.local_addr().unwrap()).unwrap();
+        let received = next_of(&socket).unwrap().expect("it waits for a datagram");
+        assert_eq!(received.payload, b"for you");
+    }
 }

@@ -15,11 +15,12 @@ use super::error::socket_error;
 use super::message::preferred_source;
 use super::split::{Limit, split};
 use super::troubles::Troubles;
+use super::waiting::Waiting;
 use super::{Destination, HostError, Message, Network, Probing, Received, Receiver};
 use super::{Trouble, TroubleKind};
 use crate::engine::{Engine, Failure};
-use crate::fib::{Entry, Port, PortId, is_link_local};
-use crate::forward::{Counters, DropReason};
+use crate::fib::{AdjacencyId, Entry, Port, PortId, is_link_local};
+use crate::forward::{Counters, DropReason, LINK_HEADER_LEN, inspect};
 use crate::io::icmp::{IcmpError, IcmpListener};
 use crate::io::inject::LocalStack;
 use crate::io::packet::{self, PacketReceiver, PacketTransmitter};
@@ -97,9 +98,9 @@ pub struct XcastSocket {
     troubles: Troubles,
     /// Packets that came while something else was waited for.
     received: VecDeque<Received>,
-    /// The index of the next packet, and the destinations of packets whose copies may wait.
+    /// The index of the next packet.
     next_packet: u16,
-    waiting: VecDeque<(u16, Vec<Destination>)>,
+    waiting: Waiting,
     next_follow: Instant,
     poll: Poll,
 }
@@ -146,7 +147,7 @@ impl XcastSocket {
             troubles: Troubles::default(),
             received: VecDeque::new(),
             next_packet: 0,
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             next_follow: Instant::now(),
             poll,
         };
@@ -176,13 +177,10 @@ impl XcastSocket {
         let mut packets = Vec::new();
         let mut any_source = false;
         for is_v6 in [false, true] {
-            let mut of_version =
-                message.destinations.iter().filter(|d| d.address.is_ipv6() == is_v6).peekable();
-            if of_version.peek().is_none() {
+            if !message.destinations.iter().any(|d| d.address.is_ipv6() == is_v6) {
                 continue;
             }
-            let named = message.source.filter(|source| source.is_ipv6() == is_v6);
-            let source = named.or_else(|| of_version.find_map(|d| preferred_source(d.address)));
+            let source = self.source_for(message, is_v6);
             let now = Instant::now();
             let split = split(message, is_v6, |to| self.limit(to, now));
             let unsent = |index, reason| Unsent { index, reason };
@@ -194,7 +192,12 @@ impl XcastSocket {
             };
             any_source = true;
             for indices in split.packets {
-                packets.push(self.packet(message, &indices, source)?);
+                let mut packet = self.packet(message, &indices, source)?;
+                if let Some(reason) = self.refusal(message, source, &mut packet) {
+                    sent.unsent.extend(indices.iter().map(|index| unsent(*index, reason)));
+                    continue;
+                }
+                packets.push(packet);
                 places.push(indices);
             }
         }
@@ -212,6 +215,42 @@ impl XcastSocket {
         Ok(sent)
     }
 
+    /// The source of the packets to destinations of one IP version. Link-local destinations decide
+    /// only where there are no others, as what leaves their link needs a source that does, too.
+    fn source_for(&self, message: &Message<'_>, is_v6: bool) -> Option<IpAddr> {
+        let named = message.source.filter(|source| source.is_ipv6() == is_v6);
+        let destinations = || {
+            let addresses = message.destinations.iter().map(|destination| destination.address);
+            addresses.filter(|address| address.is_ipv6() == is_v6)
+        };
+        let far = || destinations().filter(|address| !is_link_local(*address));
+        // The source for one that cannot be sent to, or lies elsewhere, may be wrong for all others.
+        let served = |address: &IpAddr| self.is_served(*address);
+        let source = named
+            .or_else(|| far().filter(served).find_map(preferred_source))
+            .or_else(|| far().find_map(preferred_source))
+            .or_else(|| destinations().find_map(|address| self.source_on_link(address)));
+        source.filter(|source| named.is_some() || !source.is_loopback())
+    }
+
+    /// Whether this socket has a way to a destination.
+    fn is_served(&self, to: IpAddr) -> bool {
+        use Entry::{Gateways, Local, Neighbor, OnLink};
+        let entry = self.network.fib().entry_for(to, None);
+        matches!(entry, Local | OnLink(_) | Neighbor(_) | Gateways(_))
+    }
+
+    /// This host's own address on the link that a link-local destination is on.
+    fn source_on_link(&self, to: IpAddr) -> Option<IpAddr> {
+        let fib = self.network.fib();
+        let port = match fib.entry_for(to, None) {
+            Entry::OnLink(port) => port,
+            Entry::Neighbor(neighbor) => fib.adjacency(neighbor).port,
+            _ => return preferred_source(to),
+        };
+        fib.port(port)?.address_towards(to)
+    }
+
     fn packet(
         &self,
         message: &Message<'_>,
@@ -224,17 +263,31 @@ impl XcastSocket {
         Ok(part.packet(&self.code_points, source, self.receiver.port())?)
     }
 
-    /// How many octets an IP packet to a destination may have.
+    /// Why no packet may have this source, if that is so. The kernel's choice needs no check.
+    fn refusal(
+        &self,
+        message: &Message<'_>,
+        source: IpAddr,
+        packet: &mut [u8],
+    ) -> Option<DropReason> {
+        if message.source.is_none() && !is_link_local(source) {
+            return None;
+        }
+        inspect(self.network.fib(), &mut packet[LINK_HEADER_LEN..], None).err()
+    }
+
+    /// How many octets an IP packet to a destination may have: of several gateways any may be taken.
     fn limit(&self, to: IpAddr, now: Instant) -> Limit {
         let fib = self.network.fib();
-        let port = match fib.entry_for(to, None) {
-            Entry::OnLink(port) => Some(port),
-            Entry::Neighbor(id) => Some(fib.adjacency(id).port),
-            Entry::Gateways(group) => fib.members(group).first().map(|id| fib.adjacency(*id).port),
+        let mtu = |port: PortId| fib.port(port).map(|port| port.mtu as usize);
+        let by = |id: &AdjacencyId| mtu(fib.adjacency(*id).port);
+        let link = match fib.entry_for(to, None) {
+            Entry::OnLink(port) => mtu(port),
+            Entry::Neighbor(id) => by(&id),
+            Entry::Gateways(group) => fib.members(group).iter().filter_map(by).min(),
             _ => None,
         };
-        let link = port.and_then(|port| fib.port(port)).map_or(usize::MAX, |p| p.mtu as usize);
-        self.troubles.limit(to, link, now)
+        self.troubles.limit(to, link.unwrap_or(usize::MAX), now)
     }
 
     fn originate(
@@ -245,13 +298,16 @@ impl XcastSocket {
         sent: &mut Sent,
     ) {
         let (first, now) = (self.next_packet, Instant::now());
+        let held = self.engine.counters().destinations_pending;
         self.engine.originate(self.network.fib(), &mut packets, first, now);
         self.next_packet = first.wrapping_add(packets.len() as u16);
-        if self.engine.is_waiting() {
-            for (number, indices) in (0u16..).zip(places) {
+        if self.engine.counters().destinations_pending > held {
+            for (number, indices) in places.iter().enumerate() {
                 let list = indices.iter().map(|index| message.destinations[*index]).collect();
-                self.waiting.push_back((first.wrapping_add(number), list));
+                self.waiting.add(first.wrapping_add(number as u16), list, now);
             }
+        }
+        if self.engine.is_waiting() {
             self.engine.tend(self.network.fib(), now);
         }
         for failure in self.engine.take_failures() {
@@ -269,13 +325,12 @@ impl XcastSocket {
 
     /// A copy that was held could not be sent after all.
     fn note_failure(&mut self, failure: Failure) {
-        let packet = self.waiting.iter().find(|(packet, _)| *packet == failure.packet);
-        let Some((_, list)) = packet else { return };
+        let Some(list) = self.waiting.list(failure.packet) else { return };
         let served = live_indices(failure.live);
         for destination in served.filter_map(|index| list.get(index)) {
             let destination = SocketAddr::new(destination.address, destination.port);
             let kind = TroubleKind::Unsent(failure.reason);
-            self.troubles.add(Trouble { destination, from: None, kind, payload: Vec::new() });
+            self.troubles.add(Trouble::new(destination, kind));
         }
     }
 
@@ -298,13 +353,15 @@ impl XcastSocket {
     /// What the kernel says.
     pub fn receive(&mut self, timeout: Option<Duration>) -> Result<Option<Received>, HostError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut is_over = false;
         loop {
             if let Some(received) = self.next_received()? {
                 return Ok(Some(received));
             }
-            if !self.wait_before(deadline)? {
+            if is_over {
                 return Ok(None);
             }
+            is_over = self.wait_before(deadline)?;
         }
     }
 
@@ -318,6 +375,7 @@ impl XcastSocket {
         timeout: Option<Duration>,
     ) -> Result<Option<Answer>, HostError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut is_over = false;
         loop {
             if let Some(received) = self.next_received()? {
                 return Ok(Some(Answer::Datagram(received)));
@@ -326,9 +384,10 @@ impl XcastSocket {
             if let Some(trouble) = self.troubles.next() {
                 return Ok(Some(Answer::Trouble(trouble)));
             }
-            if !self.wait_before(deadline)? {
+            if is_over {
                 return Ok(None);
             }
+            is_over = self.wait_before(deadline)?;
         }
     }
 
@@ -339,14 +398,11 @@ impl XcastSocket {
         }
     }
 
-    /// Waits for anything to happen; `false`: the deadline is over.
+    /// Waits for anything to happen, and takes it up; returns whether the deadline is over. Once it
+    /// is, what is there is taken up all the same.
     fn wait_before(&mut self, deadline: Option<Instant>) -> Result<bool, HostError> {
-        let now = Instant::now();
-        if deadline.is_some_and(|deadline| now >= deadline) {
-            return Ok(false);
-        }
-        self.wait(deadline.unwrap_or(now + Duration::from_secs(3600)))?;
-        Ok(true)
+        self.wait(deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600)))?;
+        Ok(deadline.is_some_and(|deadline| Instant::now() >= deadline))
     }
 
     /// What has come back since the last call: copies that were held in vain, and ICMP errors by

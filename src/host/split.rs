@@ -37,22 +37,24 @@ pub(super) fn split(message: &Message<'_>, is_v6: bool, limit: impl Fn(IpAddr) -
         true => message.packet_len(is_v6, 1, lists),
         false => message.unicast_len(is_v6),
     };
+    let longest = usize::from(u16::MAX);
     let mut split = Split::default();
     let mut packet: Vec<usize> = Vec::new();
-    let mut room = usize::MAX;
+    let mut room = longest;
     for (index, destination) in message.destinations.iter().enumerate() {
         if destination.address.is_ipv6() != is_v6 {
             continue;
         }
         let Limit { alone: path, listed } = limit(destination.address);
-        if alone > path.min(usize::from(u16::MAX)) {
+        let path = if message.keep_xcast { listed } else { path };
+        if alone > path.min(longest) {
             split.too_big.push(index);
             continue;
         }
         let length = message.packet_len(is_v6, packet.len() + 1, lists);
         if !packet.is_empty() && (packet.len() == most || length > room.min(listed)) {
             split.packets.push(std::mem::take(&mut packet));
-            room = usize::MAX;
+            room = longest;
         }
         packet.push(index);
         room = room.min(listed);
@@ -106,6 +108,26 @@ mod tests {
         // Where no list fits, each leaves alone.
         assert_eq!(sizes(&list(3, 0, None), 1252, false, 1280), [1, 1, 1]);
         assert_eq!(sizes(&list(3, 0, None), 1253, false, 1280), [0; 0]);
+    }
+
+    #[test]
+    fn where_no_link_limits_it_ip_does() {
+        // IP 20, Xcast 12, bitmap 4, 4 n, UDP 8, payload 65,480: 65,535 hold n = 2.
+        assert_eq!(sizes(&list(5, 0, None), 65_480, false, usize::MAX), [2, 2, 1]);
+    }
+
+    #[test]
+    fn what_stays_xcast_fits_where_lists_do() {
+        let destinations = list(2, 0, None);
+        // IP 20, Xcast 12, bitmap 4, address 4, UDP 8.
+        for (payload, packets) in [(1232, 2), (1233, 0)] {
+            let payload = vec![0; payload];
+            let message =
+                Message { destinations: &destinations, payload: &payload, ..Message::default() };
+            let message = Message { keep_xcast: true, ..message };
+            let split = split(&message, false, |_| Limit { alone: 1500, listed: 1280 });
+            assert_eq!((split.packets.len(), split.too_big.len()), (packets, 2 - packets));
+        }
     }
 
     #[test]

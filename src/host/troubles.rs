@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::split::Limit;
 use crate::forward::DropReason;
 use crate::io::datagram::{ReportKind, Reported};
-use crate::wire::icmp;
+use crate::wire::icmp::{self, UnreachableKind};
 use crate::wire::quote::Quote;
 
 /// Troubles that wait to be taken; the oldest are forgotten.
@@ -16,8 +16,9 @@ const WAITING_MAX: usize = 4096;
 const NARROW_MAX: usize = 4096;
 /// How long a path counts as narrow (RFC 1191 section 6.3, RFC 8201 section 4).
 const NARROW_TIME: Duration = Duration::from_secs(600);
-/// No path is narrower than that (RFC 791: 68; a smaller word is not believed).
-const MTU_MIN: u32 = 68;
+/// No path is narrower than that (RFC 791, RFC 8201 section 4): a smaller word is not believed.
+const MTU_MIN_V4: u32 = 68;
+const MTU_MIN_V6: u32 = 1280;
 
 /// Octets of a payload that are kept.
 const PAYLOAD_LEN_MAX: usize = 64;
@@ -34,6 +35,16 @@ pub struct Trouble {
     /// The first octets of the payload, up to 64, as far as the report quotes it; one over IPv4 need
     /// not (RFC 792).
     pub payload: Vec<u8>,
+    /// How many live destinations the Xcast packet had that this is about. With several it may be
+    /// another one that is unreachable or behind a narrow link. 0: it was a plain datagram.
+    pub listed: usize,
+}
+
+impl Trouble {
+    /// One that this host itself tells, of a plain datagram as far as is known.
+    pub(super) fn new(destination: SocketAddr, kind: TroubleKind) -> Trouble {
+        Trouble { destination, from: None, kind, payload: Vec::new(), listed: 0 }
+    }
 }
 
 /// What happened.
@@ -79,7 +90,8 @@ impl Troubles {
         }
         let kind = TroubleKind::Reported(*kind);
         let payload = reported.payload.iter().copied().take(PAYLOAD_LEN_MAX).collect();
-        self.add(Trouble { destination: *destination, from: *offender, kind, payload });
+        let trouble = Trouble::new(*destination, kind);
+        self.add(Trouble { from: *offender, payload, ..trouble });
     }
 
     /// Takes over an ICMP error about an Xcast packet. Where the packet had more live destinations
@@ -94,7 +106,9 @@ impl Troubles {
         let kind = match error {
             icmp::Error::TooBig { mtu } => ReportKind::TooBig { mtu },
             icmp::Error::TimeExceeded => ReportKind::TimeExceeded,
-            icmp::Error::Unreachable(_) => ReportKind::Unreachable { code: 0 },
+            icmp::Error::Unreachable(kind) => {
+                ReportKind::Unreachable { code: code(kind, quote.source.is_ipv6()) }
+            }
         };
         for destination in &quote.live {
             if let ReportKind::TooBig { mtu } = kind {
@@ -103,12 +117,13 @@ impl Troubles {
             // The port is not quoted for certain, and does not matter.
             let destination = SocketAddr::new(*destination, 0);
             let kind = TroubleKind::Reported(kind);
-            self.add(Trouble { destination, from, kind, payload: Vec::new() });
+            let listed = quote.live.len();
+            self.add(Trouble { from, listed, ..Trouble::new(destination, kind) });
         }
     }
 
     fn narrow(&mut self, destination: IpAddr, listed: bool, mtu: u32, now: Instant) {
-        if mtu < MTU_MIN {
+        if mtu < if destination.is_ipv6() { MTU_MIN_V6 } else { MTU_MIN_V4 } {
             return;
         }
         self.narrow.retain(|_, narrow| narrow.until > now);
@@ -134,6 +149,17 @@ impl Troubles {
 
     pub(super) fn take(&mut self) -> Vec<Trouble> {
         self.waiting.drain(..).collect()
+    }
+}
+
+/// The code of ICMP (RFC 792, RFC 1812 section 5.2.7.1) or ICMPv6 (RFC 4443 section 3.1).
+fn code(kind: UnreachableKind, is_v6: bool) -> u8 {
+    match (kind, is_v6) {
+        (UnreachableKind::NoRoute, _) => 0,
+        (UnreachableKind::Host, false) => 1,
+        (UnreachableKind::Host, true) => 3,
+        (UnreachableKind::Prohibited, false) => 13,
+        (UnreachableKind::Prohibited, true) => 1,
     }
 }
 
@@ -167,6 +193,36 @@ mod tests {
     }
 
     #[test]
+    fn no_path_is_narrower_than_ip_allows() {
+        let (mut troubles, now) = (Troubles::default(), Instant::now());
+        for (to, allowed) in [("10.0.0.1:9", 68), ("[fd00::1]:9", 1280)] {
+            let to: SocketAddr = to.parse().unwrap();
+            troubles.report(&Reported { destination: to, ..too_big(allowed - 1) }, now);
+            assert_eq!(troubles.limit(to.ip(), 1500, now).alone, 1500);
+            troubles.report(&Reported { destination: to, ..too_big(allowed) }, now);
+            assert_eq!(troubles.limit(to.ip(), 1500, now).alone, allowed as usize);
+        }
+    }
+
+    #[test]
+    fn why_it_is_unreachable_is_told_in_the_codes_of_its_ip_version() {
+        use UnreachableKind::{Host, NoRoute, Prohibited};
+        let mut troubles = Troubles::default();
+        for (address, codes) in [
+            ("10.0.0.1", [(NoRoute, 0), (Host, 1), (Prohibited, 13)]),
+            ("fd00::1", [(NoRoute, 0), (Host, 3), (Prohibited, 1)]),
+        ] {
+            let address: IpAddr = address.parse().unwrap();
+            let quote = Quote { source: address, live: vec![address], count: 1 };
+            for (kind, code) in codes {
+                troubles.quoted(icmp::Error::Unreachable(kind), &quote, None, Instant::now());
+                let expected = TroubleKind::Reported(ReportKind::Unreachable { code });
+                assert_eq!(troubles.take()[0].kind, expected);
+            }
+        }
+    }
+
+    #[test]
     fn a_list_that_was_too_big_narrows_lists_alone() {
         let (mut troubles, now) = (Troubles::default(), Instant::now());
         let live = vec![IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])];
@@ -176,6 +232,7 @@ mod tests {
             let limit = troubles.limit(destination, 1500, now);
             assert_eq!(limit, Limit { alone: 1500, listed: 1280 });
         }
-        assert_eq!(troubles.take().len(), 2);
+        let listed: Vec<usize> = troubles.take().iter().map(|trouble| trouble.listed).collect();
+        assert_eq!(listed, [2, 2]);
     }
 }

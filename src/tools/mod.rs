@@ -2,17 +2,23 @@
 //!
 //! Exit status: 0 done, 1 the work failed, 2 wrong usage or configuration.
 
+mod capture;
 mod experiment;
 mod explain;
 mod output;
+mod ping;
 mod recv;
+mod respond;
 mod router;
 mod send;
 mod show;
+mod trace;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::host::HostError;
 
 /// Send one packet to many destinations: an Xcast (RFC 5058) router and its tools
 #[derive(Parser)]
@@ -39,6 +45,11 @@ enum Command {
     Send(send::Send),
     /// Receive UDP datagrams and print them
     Recv(recv::Recv),
+    Ping(ping::Ping),
+    Trace(trace::Trace),
+    Respond(respond::Respond),
+    /// Write dropped packets, or those that cross a router's ports, to a file for Wireshark
+    Capture(capture::Capture),
 }
 
 /// Why a command ends without success.
@@ -58,6 +69,14 @@ impl Failure {
     fn usage(error: impl std::fmt::Display) -> Failure {
         Failure::Usage(error.to_string())
     }
+
+    /// Of a host's socket: what was asked for cannot be, or the system does not let us.
+    fn host(error: HostError) -> Failure {
+        match error {
+            HostError::NoInterface(_) | HostError::Message(_) => Failure::usage(error),
+            _ => Failure::work(error),
+        }
+    }
 }
 
 /// Runs the command that the arguments name.
@@ -72,6 +91,10 @@ pub fn main() -> ExitCode {
         Command::Drain(control) => show::drain(&control),
         Command::Send(send) => send::run(&send),
         Command::Recv(recv) => recv::run(&recv),
+        Command::Ping(ping) => ping::run(&ping),
+        Command::Trace(trace) => trace::run(&trace),
+        Command::Respond(respond) => respond::run(&respond),
+        Command::Capture(capture) => capture::run(&capture),
     };
     let (message, status) = match done {
         Ok(()) => return ExitCode::SUCCESS,

@@ -24,16 +24,19 @@ pub(super) fn note(text: &str) {
     let _nobody = writeln!(io::stderr(), "{text}");
 }
 
-/// Lays rows out in columns, under a head. Columns that look like numbers stand right.
+/// Lays rows out in columns, under a head. Columns that look like numbers stand right; `-` is a
+/// number that is not known.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([head[column].chars().count()]).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let is_number = |cell: &str| !cell.is_empty() && cell.chars().all(|c| c.is_ascii_digit());
     let numeric: Vec<bool> = (0..head.len())
-        .map(|column| !rows.is_empty() && rows.iter().all(|row| is_number(&row[column])))
+        .map(|column| {
+            let mut cells = rows.iter().map(|row| row[column].as_str());
+            cells.clone().all(|cell| cell == "-" || is_number(cell)) && cells.any(is_number)
+        })
         .collect();
     let lay = |cells: Vec<&str>| {
         let padded = cells.iter().enumerate().map(|(column, cell)| match numeric[column] {
@@ -47,6 +50,15 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
+/// Whether a cell is a number, with a fraction or in percent perhaps.
+fn is_number(cell: &str) -> bool {
+    let number = cell.strip_suffix('%').unwrap_or(cell);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    [whole, fraction]
+        .iter()
+        .all(|part| !part.is_empty() && part.chars().all(|character| character.is_ascii_digit()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +68,13 @@ mod tests {
         let rows = [vec!["a".into(), "5".into()], vec!["long".into(), "1000".into()]];
         assert_eq!(table(&["name", "count"], &rows), "name  count\na         5\nlong   1000");
         assert_eq!(table(&["name"], &[]), "name");
+        let rows =
+            [["1.5", "-", "-"], ["-", "100%", "-"]].map(|row| row.map(String::from).to_vec());
+        assert_eq!(
+            table(&["time", "loss", "x"], &rows),
+            "time  loss  x\n 1.5     -  -\n   -  100%  -"
+        );
+        let numbers = ["", "-", "%", "10.0.0.1", ".5", "5.", "1.5%", "12"];
+        assert_eq!(numbers.map(is_number), [false, false, false, false, false, false, true, true]);
     }
 }

@@ -1,46 +1,60 @@
-//! What crosses a link, seen from outside the routers and read by code that is not theirs:
-//! `pnet_datalink` captures, `etherparse` checks IP and UDP, and the Xcast header is read here by
-//! hand, after RFC 5058 section 9.2.2.
+//! What crosses a link, seen from outside the routers: `pnet_datalink` captures, and `reading`
+//! reads what was captured.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use etherparse::{Ipv4Header, UdpHeader};
 use pnet_datalink::{Channel, Config, DataLinkReceiver, DataLinkSender};
 
 use super::process::PATIENCE;
+pub use super::reading::ones_complement;
+use super::reading::{Heading, IcmpError, read, read_error};
 use super::{Link, Mac, inside};
 
 /// The EtherType of the frames that tell how far a capture has come (IEEE 802, for experiments).
 const MARKER: [u8; 2] = [0x88, 0xb5];
-const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 254);
-const XCAST: u8 = 253;
-const ICMP: u8 = 1;
-const IGMP: u8 = 2;
-const UDP: u8 = 17;
+/// EtherTypes of IPv4 and IPv6.
+const IP: [[u8; 2]; 2] = [[0x08, 0x00], [0x86, 0xdd]];
 
-/// One packet that crossed a link.
+/// One packet that crossed a link; of IPv4, unless `A` says of either IP version.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Copy {
+pub struct Copy<A = SocketAddrV4> {
     /// The node whose interface sent the frame.
     pub from: String,
     /// The node whose interface it is addressed to.
     pub to: String,
-    pub form: Form,
-    pub source: SocketAddrV4,
+    pub form: Form<A>,
+    pub source: A,
     pub ttl: u8,
     pub payload: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Form {
+pub enum Form<A = SocketAddrV4> {
     /// The destinations that are live, each with its port, in list order.
-    Xcast(Vec<SocketAddrV4>),
-    Unicast(SocketAddrV4),
+    Xcast(Vec<A>),
+    Unicast(A),
     /// What no test expects: its protocol, and the type and code if it is ICMP.
     Other(u8, [u8; 2]),
+}
+
+impl Copy<SocketAddr> {
+    /// The copy, if it is one of IPv4.
+    fn into_v4(self) -> Option<Copy> {
+        let v4 = |address| match address {
+            SocketAddr::V4(v4) => Some(v4),
+            SocketAddr::V6(_) => None,
+        };
+        let form = match self.form {
+            Form::Xcast(live) => Form::Xcast(live.into_iter().filter_map(v4).collect()),
+            Form::Unicast(to) => Form::Unicast(v4(to)?),
+            Form::Other(protocol, kind) => Form::Other(protocol, kind),
+        };
+        let Copy { from, to, source, ttl, payload, .. } = self;
+        Some(Copy { from, to, form, source: v4(source)?, ttl, payload })
+    }
 }
 
 /// A running capture of one link.
@@ -85,18 +99,55 @@ impl Capture {
         capture
     }
 
-    /// Everything captured since the last call, read and checked. Memberships (IGMP) and link
-    /// layers other than IPv4 are left out.
+    /// Every copy of IPv4 captured since the last call, read and checked. Memberships and probes
+    /// are left out.
     pub fn take(&self) -> Vec<Copy> {
+        self.take_all().into_iter().filter_map(Copy::into_v4).collect()
+    }
+
+    /// Every copy of IPv4 captured so far; it stays.
+    pub fn peek(&self) -> Vec<Copy> {
+        let copies = self.peek_with(|frame| self.read(frame));
+        copies.into_iter().filter_map(|(copy, _)| copy.into_v4()).collect()
+    }
+
+    /// Every copy captured since the last call. Memberships, neighbor discovery and probes are
+    /// left out.
+    pub fn take_all(&self) -> Vec<Copy<SocketAddr>> {
+        self.take_with_headings().into_iter().map(|(copy, _)| copy).collect()
+    }
+
+    /// As [`take_all`](Capture::take_all), with what else the copies' headers say.
+    pub fn take_with_headings(&self) -> Vec<(Copy<SocketAddr>, Heading)> {
         self.drain();
         let frames = std::mem::take(&mut self.seen.lock().frames);
         frames.iter().filter_map(|frame| self.read(frame)).collect()
     }
 
-    /// Everything captured so far; it stays.
-    pub fn peek(&self) -> Vec<Copy> {
+    /// Forgets everything captured so far, unread: it may be wrong on purpose.
+    pub fn clear(&self) {
         self.drain();
-        self.seen.lock().frames.iter().filter_map(|frame| self.read(frame)).collect()
+        self.seen.lock().frames.clear();
+    }
+
+    /// Every copy captured so far; it stays.
+    pub fn peek_all(&self) -> Vec<Copy<SocketAddr>> {
+        self.peek_with(|frame| Some(self.read(frame)?.0))
+    }
+
+    /// Every ICMP error captured so far; it stays.
+    pub fn errors(&self) -> Vec<IcmpError> {
+        self.peek_with(|frame| read_error(ip_packet(frame)?))
+    }
+
+    /// The IP packets captured so far, as they are; they stay. What is no traffic is left out.
+    pub fn packets(&self) -> Vec<Vec<u8>> {
+        self.peek_with(|frame| self.read(frame).and_then(|_| Some(ip_packet(frame)?.to_vec())))
+    }
+
+    fn peek_with<T>(&self, read: impl FnMut(&Vec<u8>) -> Option<T>) -> Vec<T> {
+        self.drain();
+        self.seen.lock().frames.iter().filter_map(read).collect()
     }
 
     /// Sends a marker, and waits until it was captured: then so was all before it.
@@ -117,18 +168,20 @@ impl Capture {
         }
     }
 
-    fn read(&self, frame: &[u8]) -> Option<Copy> {
-        let (ethernet, packet) = frame.split_at_checked(14)?;
-        if ethernet[12..14] != [8, 0] {
-            return None;
-        }
+    fn read(&self, frame: &[u8]) -> Option<(Copy<SocketAddr>, Heading)> {
         let name = |mac: &[u8]| {
             let known = <Mac>::try_from(mac).ok().and_then(|mac| self.names.get(&mac));
             known.cloned().unwrap_or_else(|| format!("{mac:02x?}"))
         };
-        let copy = read_packet(packet)?;
-        Some(Copy { from: name(&ethernet[6..12]), to: name(&ethernet[..6]), ..copy })
+        let (copy, heading) = read(ip_packet(frame)?)?;
+        Some((Copy { from: name(&frame[6..12]), to: name(&frame[..6]), ..copy }, heading))
     }
+}
+
+/// What a frame carries, if that is IP.
+fn ip_packet(frame: &[u8]) -> Option<&[u8]> {
+    let (ethernet, packet) = frame.split_at_checked(14)?;
+    IP.iter().any(|kind| ethernet[12..14] == *kind).then_some(packet)
 }
 
 impl Seen {
@@ -156,82 +209,4 @@ pub fn open(interface: &str) -> (Box<dyn DataLinkSender>, Box<dyn DataLinkReceiv
         Ok(_) => panic!("{interface}: another kind of channel"),
         Err(error) => panic!("{interface}: {error}"),
     }
-}
-
-/// Reads an IP packet and checks it as `tcpdump -vv` would: all of its checksums must be right.
-fn read_packet(packet: &[u8]) -> Option<Copy> {
-    let (header, _) = Ipv4Header::from_slice(packet).expect("routers send well-formed IP headers");
-    assert_eq!(header.header_checksum, header.calc_header_checksum(), "IP: {packet:02x?}");
-    let body = packet.get(header.header_len()..usize::from(header.total_len)).expect("whole");
-    let source = Ipv4Addr::from(header.source);
-    let destination = Ipv4Addr::from(header.destination);
-    let (form, source_port, payload) = match header.protocol.0 {
-        IGMP => return None,
-        UDP => {
-            let (ports, payload) = read_udp(body, source, destination);
-            (Form::Unicast(SocketAddrV4::new(destination, ports[1])), ports[0], payload)
-        }
-        XCAST if destination == GROUP => {
-            let (live, transport) = read_xcast(body);
-            let (ports, payload) = read_udp(transport, source, destination);
-            // Routers ask each other whether they handle Xcast (WIRE.md R9).
-            if ports == [0, 0] && live.iter().all(|(address, _)| *address == source) {
-                return None;
-            }
-            let live = live.into_iter().map(|(address, port)| {
-                assert!(port.is_none() || ports[1] == 0, "a list of ports, and a port beside it");
-                SocketAddrV4::new(address, port.unwrap_or(ports[1]))
-            });
-            (Form::Xcast(live.collect()), ports[0], payload)
-        }
-        other => {
-            let kind = if other == ICMP { [body[0], body[1]] } else { [0; 2] };
-            (Form::Other(other, kind), 0, String::new())
-        }
-    };
-    let source = SocketAddrV4::new(source, source_port);
-    let (from, to) = (String::new(), String::new());
-    Some(Copy { from, to, form, source, ttl: header.time_to_live, payload })
-}
-
-/// The two ports and the payload.
-fn read_udp(datagram: &[u8], source: Ipv4Addr, destination: Ipv4Addr) -> ([u16; 2], String) {
-    let (header, payload) = UdpHeader::from_slice(datagram).expect("a UDP header");
-    assert_eq!(usize::from(header.length), datagram.len(), "UDP: {datagram:02x?}");
-    let check = header.calc_checksum_ipv4_raw(source.octets(), destination.octets(), payload);
-    assert_eq!(Ok(header.checksum), check, "UDP of {source} to {destination}: {datagram:02x?}");
-    let payload = String::from_utf8_lossy(payload).into_owned();
-    ([header.source_port, header.destination_port], payload)
-}
-
-/// A destination, and its port if there is a list of them.
-type Listed = (Ipv4Addr, Option<u16>);
-
-/// The live destinations, and what follows the Xcast header.
-fn read_xcast(bytes: &[u8]) -> (Vec<Listed>, &[u8]) {
-    let (header, transport) = bytes.split_at(usize::from(bytes[9]) * 4);
-    let (has_ds_bytes, has_ports) = (header[0] & 2 != 0, header[0] & 1 != 0);
-    let count = usize::from(header[1] & 0x7f);
-    assert_eq!((header[0] >> 4, header[8]), (1, UDP), "version and protocol: {header:02x?}");
-    assert_eq!(ones_complement(header), 0xffff, "Xcast checksum: {header:02x?}");
-    let addresses = 12 + count.div_ceil(32) * 4;
-    let ports = addresses + count * 4 + if has_ds_bytes { count.next_multiple_of(4) } else { 0 };
-    let is_live = |index: &usize| header[12 + index / 8] >> (7 - index % 8) & 1 == 1;
-    let listed = |index: usize| {
-        let at = addresses + index * 4;
-        let address = Ipv4Addr::new(header[at], header[at + 1], header[at + 2], header[at + 3]);
-        let at = ports + index * 2;
-        (address, has_ports.then(|| u16::from_be_bytes([header[at], header[at + 1]])))
-    };
-    ((0..count).filter(is_live).map(listed).collect(), transport)
-}
-
-/// The sum of 16-bit words that is all ones where a checksum is right (RFC 1071).
-pub fn ones_complement(bytes: &[u8]) -> u16 {
-    let words = bytes
-        .chunks(2)
-        .map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u32::from(*low)));
-    let sum = words.sum::<u32>();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    ((folded & 0xffff) + (folded >> 16)) as u16
 }

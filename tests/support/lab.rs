@@ -8,20 +8,22 @@
 //!                                  lan1   lan1          `lan1`; so are its interfaces called
 //! ```
 //!
-//! Link number N has the subnet 10.9.N.0/24, in which its ends are .1, .2 and so on. Routes are
-//! the test's own business. Everything lives in the private `/run` of the test and in its process
+//! Link number N has the subnet 10.9.N.0/24, in which its ends are .1, .2 and so on; in a lab with
+//! IPv6 also fd00:9:N::/64, in which they are ::1, ::2, with link-local addresses fe80::N:1,
+//! fe80::N:2. Routes are the test's own business. Everything lives in the private `/run` of the test and in its process
 //! namespace, so the kernel removes it when the test ends.
 
 pub mod ask;
 pub mod capture;
 pub mod packets;
 pub mod process;
+pub mod reading;
 pub mod topology;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -50,12 +52,22 @@ pub const EXPERIMENT_FILE: &str = "/run/lab/experiment.toml";
 /// A 48-bit link-layer address.
 pub type Mac = [u8; 6];
 
+/// An IP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    V4,
+    V6,
+}
+
 /// An interface of a node.
 #[derive(Clone, Debug)]
 pub struct End {
     pub node: String,
     pub interface: String,
     pub address: Ipv4Addr,
+    /// It has these two in a lab with IPv6 only.
+    pub address_v6: Ipv6Addr,
+    pub link_local: Ipv6Addr,
     pub mac: Mac,
 }
 
@@ -72,6 +84,10 @@ impl Link {
     pub fn subnet(&self) -> String {
         format!("10.9.{}.0/24", self.number)
     }
+
+    pub fn subnet_v6(&self) -> String {
+        format!("fd00:9:{:x}::/64", self.number)
+    }
 }
 
 /// Everything that a test has built.
@@ -80,6 +96,7 @@ pub struct Lab {
     pub links: Vec<Link>,
     /// How many links there were so far.
     made: u8,
+    has_ipv6: bool,
     routers: BTreeMap<String, Process>,
     logs: Vec<Arc<Log>>,
 }
@@ -89,6 +106,13 @@ impl Lab {
         fs::create_dir(FOLDER).expect("/run is this test's own");
         fs::write(EXPERIMENT_FILE, EXPERIMENT).expect("the folder is there");
         Lab::default()
+    }
+
+    /// A lab whose nodes have IPv6, too.
+    pub fn dual_stack() -> Lab {
+        let mut lab = Lab::new();
+        lab.has_ipv6 = true;
+        lab
     }
 
     // --- Nodes and links --------------------------------------------------------------------
@@ -106,6 +130,7 @@ impl Lab {
     fn nodes(&mut self, names: &[&str], forward: &str) {
         let lines: String = names.iter().map(|name| format!("netns add {name}\n")).collect();
         ip_batch(&[], &lines);
+        let without_ipv6 = if self.has_ipv6 { "0" } else { "1" };
         for name in names {
             inside(name, || {
                 // Whatever the machine's defaults are, a lab's are these.
@@ -115,8 +140,15 @@ impl Lab {
                     ("ipv4/conf/default/rp_filter", "0"),
                     ("ipv4/conf/all/send_redirects", "0"),
                     ("ipv4/conf/default/send_redirects", "0"),
-                    ("ipv6/conf/all/disable_ipv6", "1"),
-                    ("ipv6/conf/default/disable_ipv6", "1"),
+                    ("ipv6/conf/all/disable_ipv6", without_ipv6),
+                    ("ipv6/conf/default/disable_ipv6", without_ipv6),
+                    ("ipv6/conf/all/forwarding", forward),
+                    // No address and no route but those that the lab gives.
+                    ("ipv6/conf/all/accept_ra", "0"),
+                    ("ipv6/conf/default/accept_ra", "0"),
+                    ("ipv6/conf/default/autoconf", "0"),
+                    ("ipv6/conf/default/router_solicitations", "0"),
+                    ("ipv6/conf/default/addr_gen_mode", "1"),
                 ] {
                     set_sysctl(key, value);
                 }
@@ -160,11 +192,14 @@ impl Lab {
     }
 
     fn finish_link(&mut self, number: u8, tap: (String, String), ends: Vec<End>) -> Link {
-        for End { node, interface, address, .. } in &ends {
-            let lines = format!(
-                "address add {address}/24 brd + dev {interface}\nlink set dev {interface} up\n"
-            );
-            ip_batch(&["-n", node], &lines);
+        for End { node, interface, address, address_v6, link_local, .. } in &ends {
+            let mut lines = format!("address add {address}/24 brd + dev {interface}\n");
+            if self.has_ipv6 {
+                for own in [address_v6, link_local] {
+                    lines += &format!("address add {own}/64 dev {interface} nodad\n");
+                }
+            }
+            ip_batch(&["-n", node], &(lines + &format!("link set dev {interface} up\n")));
         }
         let link = Link { number, tap, ends };
         self.links.push(link.clone());
@@ -187,6 +222,22 @@ impl Lab {
         self.end(node, interface).address
     }
 
+    pub fn address_v6(&self, node: &str, interface: &str) -> Ipv6Addr {
+        self.end(node, interface).address_v6
+    }
+
+    pub fn link_local(&self, node: &str, interface: &str) -> Ipv6Addr {
+        self.end(node, interface).link_local
+    }
+
+    /// A node's address of one IP version.
+    pub fn address_of(&self, version: Version, node: &str, interface: &str) -> IpAddr {
+        match version {
+            Version::V4 => self.address(node, interface).into(),
+            Version::V6 => self.address_v6(node, interface).into(),
+        }
+    }
+
     /// Runs `ip` on a node, such as `lab.ip("r1", "route add ...")`.
     pub fn ip(&self, node: &str, command: &str) -> String {
         run(&format!("ip -n {node} {command}"))
@@ -203,10 +254,16 @@ impl Lab {
 
     /// Starts routers with the smallest configuration, and waits until all of them forward.
     pub fn start_routers(&mut self, nodes: &[&str]) {
-        for node in nodes {
-            self.launch_router(node, "");
+        let plain: Vec<(&str, &str)> = nodes.iter().map(|node| (*node, "")).collect();
+        self.start_routers_with(&plain);
+    }
+
+    /// Starts routers, each with more configuration, and waits until all of them forward.
+    pub fn start_routers_with(&mut self, nodes: &[(&str, &str)]) {
+        for (node, more) in nodes {
+            self.launch_router(node, more);
         }
-        for node in nodes {
+        for (node, _) in nodes {
             self.routers[*node].log.wait_for(Stream::Output, "ready");
             // A link that was just set up has its carrier a moment later.
             until(&format!("all ports of {node} are up"), || {
@@ -271,7 +328,8 @@ impl Lab {
 
     /// An ordinary UDP socket on a node, bound to one address, so that a datagram to any other
     /// does not reach it.
-    pub fn receiver(&self, node: &str, at: SocketAddrV4) -> UdpSocket {
+    pub fn receiver(&self, node: &str, at: impl Into<SocketAddr>) -> UdpSocket {
+        let at = at.into();
         let socket = inside(node, || UdpSocket::bind(at).unwrap_or_else(|e| panic!("{at}: {e}")));
         socket.set_read_timeout(Some(PATIENCE)).expect("it is a socket");
         socket
@@ -298,11 +356,12 @@ impl Drop for Lab {
 }
 
 /// The next datagram has this source and payload, and it is the only one.
-pub fn assert_receives(socket: &UdpSocket, source: SocketAddrV4, payload: &str) {
+pub fn assert_receives(socket: &UdpSocket, source: impl Into<SocketAddr>, payload: &str) {
+    let source = source.into();
     let mut buffer = [0; 2000];
     let (length, from) = socket.recv_from(&mut buffer).expect("a datagram arrives");
     assert_eq!(String::from_utf8_lossy(&buffer[..length]), payload);
-    assert_eq!(from, source.into());
+    assert_eq!(from, source);
     assert_empty(socket);
 }
 
@@ -353,6 +412,8 @@ fn end(number: u8, at: u8, node: &str, interface: &str) -> End {
         node: node.to_owned(),
         interface: interface.to_owned(),
         address: Ipv4Addr::new(10, 9, number, at),
+        address_v6: Ipv6Addr::new(0xfd00, 9, number.into(), 0, 0, 0, 0, at.into()),
+        link_local: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, number.into(), at.into()),
         mac: [0x02, 0x78, 0, 0, number, at],
     }
 }

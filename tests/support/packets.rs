@@ -1,14 +1,18 @@
-//! Xcast packets built octet by octet, after RFC 5058 section 9.2, so that they can be wrong in
+//! Xcast packets built octet by octet, after RFC 5058 sections 9.2 and 9.3, so that they can be wrong in
 //! any way that a test wants.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use super::capture::{ones_complement, open};
 use super::{Lab, inside};
 
 pub const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 254);
+pub const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114);
 pub const XCAST: u8 = 253;
 pub const UDP: u8 = 17;
+/// The protocol number of a Routing header, and the Routing Type of Xcast6.
+pub const ROUTING: u8 = 43;
+pub const ROUTING_TYPE: u8 = 253;
 /// Where the Xcast header begins in a packet without IP options.
 pub const XCAST_AT: usize = 20;
 /// X: the packet never becomes unicast.
@@ -44,7 +48,7 @@ impl Packet {
             flags: 0,
             list: list.to_vec(),
             protocol: UDP,
-            transport: datagram(source, port, payload),
+            transport: datagram(source.into(), GROUP.into(), port, payload.as_bytes()),
         }
     }
 
@@ -91,12 +95,82 @@ impl Packet {
     }
 }
 
+/// A right packet of IPv6; change what is to be wrong.
+#[derive(Clone, Debug)]
+pub struct Packet6 {
+    pub source: Ipv6Addr,
+    pub destination: Ipv6Addr,
+    pub hop_limit: u8,
+    /// The flags A, X and D; a list of DS bytes is not built.
+    pub flags: u8,
+    pub channel: u128,
+    pub list: Vec<Ipv6Addr>,
+    /// The protocol of the transport header.
+    pub protocol: u8,
+    pub transport: Vec<u8>,
+}
+
+impl Packet6 {
+    /// A datagram from a source to a list, all of them at one port.
+    pub fn to(source: SocketAddrV6, list: &[Ipv6Addr], port: u16, payload: &str) -> Packet6 {
+        Packet6 {
+            source: *source.ip(),
+            destination: GROUP_V6,
+            hop_limit: 64,
+            flags: 0,
+            channel: 0,
+            list: list.to_vec(),
+            protocol: UDP,
+            transport: datagram(source.into(), GROUP_V6.into(), port, payload.as_bytes()),
+        }
+    }
+
+    /// The IP packet, all checksums right. Every destination is live.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.bytes_with(|_| ())
+    }
+
+    /// The IP packet, with something in its Xcast header changed and its checksum right again.
+    pub fn bytes_with(&self, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+        let mut xcast = self.xcast_header();
+        change(&mut xcast);
+        mend(&mut xcast, 6);
+        let length = (xcast.len() + self.transport.len()) as u16;
+        let mut bytes = vec![0x60, 0, 0, 0];
+        bytes.extend(length.to_be_bytes());
+        bytes.extend([ROUTING, self.hop_limit]);
+        bytes.extend(self.source.octets());
+        bytes.extend(self.destination.octets());
+        bytes.extend(xcast);
+        bytes.extend(&self.transport);
+        bytes
+    }
+
+    fn xcast_header(&self) -> Vec<u8> {
+        let count = self.list.len();
+        let bitmap_len = count.div_ceil(64) * 8;
+        let words = (24 + bitmap_len + 16 * count) / 8;
+        let mut header = vec![self.protocol, (words - 1) as u8, ROUTING_TYPE, 0];
+        header.extend([0x10 | self.flags, count as u8, 0, 0]);
+        header.extend(self.channel.to_be_bytes());
+        let mut bitmap = vec![0; bitmap_len];
+        (0..count).for_each(|index| bitmap[index / 8] |= 0x80 >> (index % 8));
+        header.extend(bitmap);
+        header.extend(self.list.iter().flat_map(Ipv6Addr::octets));
+        header
+    }
+}
+
 /// A UDP datagram whose checksum is that of a packet to the group.
-fn datagram(source: SocketAddrV4, port: u16, payload: &str) -> Vec<u8> {
+pub fn datagram(source: SocketAddr, group: IpAddr, port: u16, payload: &[u8]) -> Vec<u8> {
     let length = (8 + payload.len()) as u16;
     let mut datagram = [source.port(), port, length, 0].map(u16::to_be_bytes).concat();
-    datagram.extend(payload.bytes());
-    let ends = [source.ip().octets(), GROUP.octets()].concat();
+    datagram.extend(payload);
+    let ends = match (source.ip(), group) {
+        (IpAddr::V4(source), IpAddr::V4(group)) => [source.octets(), group.octets()].concat(),
+        (IpAddr::V6(source), IpAddr::V6(group)) => [source.octets(), group.octets()].concat(),
+        _ => panic!("{source} and {group} are of two IP versions"),
+    };
     let pseudo = [ends, vec![0, UDP], length.to_be_bytes().to_vec(), datagram.clone()].concat();
     let check = match !ones_complement(&pseudo) {
         0 => 0xffff,
@@ -121,7 +195,8 @@ impl Lab {
 
     /// Puts a packet on the link between two nodes, to any link-layer address.
     pub fn inject_to(&self, from: &str, to: &str, address: [u8; 6], packet: &[u8]) {
-        let frame = [&address[..], &self.end(from, to).mac, &[8, 0], packet].concat();
+        let kind = if packet[0] >> 4 == 6 { [0x86, 0xdd] } else { [0x08, 0x00] };
+        let frame = [&address[..], &self.end(from, to).mac, &kind, packet].concat();
         self.inject_frame(from, to, &frame);
     }
 
