@@ -142,6 +142,7 @@ fn check_copy(arrived: &Arrived<'_>, made: &Made<'_>, tally: &mut Tally) {
             && !reading.keeps_xcast()
             && reading.protocol != 51
             && !(reading.is_v6 && reading.ports.is_some())
+            && !reading.asks_for_trace(packet)
             && replica.live.count_ones() as usize != reading.count;
         if compact {
             tally.form("compact copy", family);

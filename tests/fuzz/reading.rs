@@ -293,6 +293,13 @@ impl Reading {
         if self.is_v6 { 7 } else { 8 }
     }
 
+    /// Whether the transport is UDP and its payload begins as a trace request does (WIRE.md "Ping
+    /// and trace").
+    pub(crate) fn asks_for_trace(&self, packet: &[u8]) -> bool {
+        let payload = packet[..self.len].get(self.transport + 8..).unwrap_or_default();
+        self.protocol == 17 && payload.len() >= 16 && payload.starts_with(b"XCTR\x01\x01")
+    }
+
     pub(crate) fn keeps_xcast(&self) -> bool {
         self.flags & X != 0
     }
