@@ -2,7 +2,7 @@
 //! comes from the packet path itself, run on a packet made for the question; a trace request is
 //! answered the same way.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::control::{self, Explanation, Fate, PlannedReplica, Question};
 use crate::engine::TraceRequest;
@@ -55,10 +55,13 @@ fn ask(
     is_v6: bool,
 ) -> Result<Output, String> {
     let named = question.source.filter(|source| source.is_ipv6() == is_v6);
-    let version = if is_v6 { "IPv6" } else { "IPv4" };
-    let source = named.or_else(|| own_address(rib, is_v6)).ok_or_else(|| {
-        format!("this node has no {version} address to send from: name one by --source")
-    })?;
+    // Nothing depends on the source of a node's own packets. Where it has no address, one for
+    // documentation (RFC 5737, RFC 3849) takes its place.
+    let stand_in = || match is_v6 {
+        true => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+        false => Ipv4Addr::new(192, 0, 2, 1).into(),
+    };
+    let source = named.or_else(|| own_address(rib, is_v6)).unwrap_or_else(stand_in);
     let port = named.and_then(|source| ingress(fib, source));
     let payload = vec![0; usize::from(question.size)];
     let to: Vec<Destination> =
@@ -217,8 +220,6 @@ pub(super) fn trace(fib: &Fib, name: &str, request: &TraceRequest) -> Option<(Re
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
-
     use super::*;
     use crate::rib::{
         Address, Change, KernelRoute, Link, LinkKind, Neighbor, NeighborState, NextHop, Placement,
@@ -318,6 +319,17 @@ mod tests {
         let explanation = ask(&["10.0.1.8", "10.0.1.8"], 10);
         let copies: Vec<_> = explanation.destinations.iter().map(|fate| fate.replica).collect();
         assert_eq!(copies, [Some(0), Some(1)]);
+    }
+
+    #[test]
+    fn both_ip_versions_may_be_asked_for_at_once() {
+        let explanation = ask(&["20.0.0.1", "2001:db8::9", "20.0.0.2", "::1"], 10);
+        let reasons: Vec<_> =
+            explanation.destinations.iter().map(|fate| fate.reason.as_deref()).collect();
+        assert_eq!(reasons, [None, Some("no-route"), None, Some("bad-destination")]);
+        let addresses: Vec<_> =
+            explanation.destinations.iter().map(|fate| fate.address.as_str()).collect();
+        assert_eq!(addresses, ["20.0.0.1", "2001:db8::9", "20.0.0.2", "::1"]);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Destinations that cannot be reached: each is told of, and the others are served.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use xcast::forward::DropReason;
 use xcast::host::{Message, Sent, TroubleKind};
 use xcast::io::datagram::ReportKind;
 
+use crate::lab::packets::{Packet, mend};
 use crate::lab::{Lab, Version, assert_receives};
 use crate::support::in_namespaces;
 use crate::{BOTH, Host, PORT, SOURCE_PORT, at, list, source, star};
@@ -90,31 +91,34 @@ fn a_ttl_that_ends_on_the_way_is_told() {
     });
 }
 
+/// An ICMP error from `r` to `a`: there is no route for the packet that it quotes.
+fn no_route(lab: &Lab, quoted: &Packet) -> Vec<u8> {
+    let mut icmp = vec![3, 0, 0, 0, 0, 0, 0, 0];
+    icmp.extend(quoted.bytes());
+    mend(&mut icmp, 2);
+    let [high, low] = (20 + icmp.len() as u16).to_be_bytes();
+    let mut packet = vec![0x45, 0, high, low, 0, 0, 0x40, 0, 64, 1, 0, 0];
+    packet.extend(lab.address("r", "a").octets());
+    packet.extend(lab.address("a", "r").octets());
+    mend(&mut packet, 10);
+    packet.extend(icmp);
+    packet
+}
+
 #[test]
 fn an_error_about_the_packet_of_another_source_tells_nothing() {
     in_namespaces("unreachable::an_error_about_the_packet_of_another_source_tells_nothing", || {
-        let mut lab = star(&["a", "b"]);
-        lab.start_routers(&["r"]);
-        // `a` sends in the name of an address that is not its own, and the error comes to it.
-        lab.ip("r", &format!("route add 10.7.0.1/32 via {}", lab.address("a", "r")));
-        lab.ip("a", "address add 10.7.0.1/32 dev lo");
-        let mut other = Host::open("a");
-        lab.ip("a", "address del 10.7.0.1/32 dev lo");
-        drop(other);
-        other = Host::open("a");
-        let [first, second] = nowhere(Version::V4);
-        let destinations = list(&[first, second]);
-        let message = Message {
-            destinations: &destinations,
-            source: Some([10, 7, 0, 1].into()),
-            ..Message::default()
-        };
-        let capture = lab.capture(crate::link(&lab, "a", "r"));
-        other.send(&message);
-        crate::lab::process::until("the router's error", || {
-            capture.errors().into_iter().find(|error| error.kind == 3)
-        });
-        assert_eq!(other.with(xcast::host::XcastSocket::take_troubles), []);
+        let lab = star(&["a", "b"]);
+        let mut host = Host::open("a");
+        let [somebody, own] =
+            ["b", "a"].map(|node| SocketAddrV4::new(lab.address(node, "r"), SOURCE_PORT));
+        let to = [1, 2].map(|host| Ipv4Addr::new(10, 99, 0, host));
+        for (source, to) in [(somebody, to[0]), (own, to[1])] {
+            let quoted = Packet::to(source, &[to], PORT, "lost");
+            lab.inject("r", "a", &no_route(&lab, &quoted));
+        }
+        let unreachable = reported(ReportKind::Unreachable { code: 0 });
+        assert_eq!(host.told(1), [(SocketAddr::new(to[1].into(), 0), unreachable)]);
     });
 }
 
