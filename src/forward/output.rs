@@ -127,12 +127,13 @@ impl Output {
         self.heads_used = 0;
     }
 
-    /// Drops destinations of the present packet when drops are settled already. A probe's were
-    /// never counted.
+    /// Drops destinations of the present packet when drops are settled already. A probe's are not
+    /// counted.
     pub(super) fn drop_late(&mut self, reason: DropReason, live: u128) {
         self.scratch.drop(reason, live);
-        if !self.scratch.is_probe {
-            self.counters.drop(reason, live.count_ones());
+        match self.scratch.is_probe {
+            true => self.counters.probes_refused += 1,
+            false => self.counters.drop(reason, live.count_ones()),
         }
     }
 

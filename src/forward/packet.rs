@@ -43,8 +43,10 @@ pub(super) struct Parsed {
     pub(super) rest: usize,
     /// The protocol of what is there.
     pub(super) rest_protocol: u8,
-    /// A list of ports among other options: where it begins and its length. It becomes padding.
-    pub(super) padded: Option<(usize, usize)>,
+    /// A list of ports among other options, with the padding around it: where it begins and its
+    /// length. In a unicast copy less than 8 octets of padding are left of it, so that other options
+    /// stay aligned; hosts may refuse longer padding (RFC 4942 section 2.1.9.5).
+    pub(super) ports_run: Option<(usize, usize)>,
     pub(super) transport: usize,
     /// Where the tail begins that replicas share.
     pub(super) tail: usize,
@@ -100,7 +102,12 @@ impl Parsed {
 
     /// The length of the IP packet without its Xcast header.
     pub(super) fn unicast_len(&self) -> usize {
-        self.xcast_len() - (self.rest - self.xcast)
+        self.xcast_len() - (self.rest - self.xcast) - self.ports_gain()
+    }
+
+    /// How many octets of a Destination Options header a unicast copy does without.
+    pub(super) fn ports_gain(&self) -> usize {
+        self.ports_run.map_or(0, |(_, length)| length - length % 8)
     }
 
     /// Destination `index` of the list.

@@ -36,12 +36,16 @@ pub(super) fn copy(
     };
     let follows = if plan.form.is_unicast() { parsed.rest } else { parsed.xcast_end };
     let front = parsed.xcast - parsed.ip;
-    let span = out.take_head(LINK_HEADER_LEN + front + list + parsed.tail - follows)?;
+    let gain = if plan.form.is_unicast() { parsed.ports_gain() } else { 0 };
+    let span = out.take_head(LINK_HEADER_LEN + front + list + parsed.tail - follows - gain)?;
     let head = out.head_mut(span);
     let (before, rest) = head[LINK_HEADER_LEN..].split_at_mut(front);
     let (header, after) = rest.split_at_mut(list);
     before.copy_from_slice(&buffer[parsed.ip..parsed.xcast]);
-    after.copy_from_slice(&buffer[follows..parsed.tail]);
+    match parsed.ports_run.filter(|_| plan.form.is_unicast()) {
+        None => after.copy_from_slice(&buffer[follows..parsed.tail]),
+        Some(run) => without_ports(&buffer[..parsed.tail], follows, run, after),
+    }
     let whole = &buffer[parsed.xcast..parsed.xcast_end];
     match (plan.compact, parsed.is_v6()) {
         _ if plan.form.is_unicast() => {}
@@ -53,8 +57,19 @@ pub(super) fn copy(
     Some((false, span, Span::new(parsed.tail, parsed.end)))
 }
 
-/// Makes the last copy in the buffer. Where that has no room in front, or the list shrinks, it gets
-/// a head after all.
+/// Copies what follows from `start` on without a run of ports and padding, of which less than 8
+/// octets of padding are left; the Destination Options header at `start` shrinks by the rest.
+fn without_ports(buffer: &[u8], start: usize, (run, length): (usize, usize), into: &mut [u8]) {
+    let (before, rest) = into.split_at_mut(run - start);
+    let (padding, after) = rest.split_at_mut(length % 8);
+    before.copy_from_slice(&buffer[start..run]);
+    xcast6::fill_padding(padding);
+    after.copy_from_slice(&buffer[run + length..]);
+    into[1] -= (length / 8) as u8;
+}
+
+/// Makes the last copy in the buffer. Where that has no room in front, or a list shrinks, it gets a
+/// head after all.
 pub(super) fn in_place(
     fib: &Fib,
     buffer: &mut [u8],
@@ -67,7 +82,8 @@ pub(super) fn in_place(
         false => parsed.ip,
         true => parsed.ip + (parsed.rest - parsed.xcast),
     };
-    let start = ip.checked_sub(LINK_HEADER_LEN).filter(|_| !plan.compact && !out.is_full());
+    let shrinks = plan.compact || plan.form.is_unicast() && parsed.ports_run.is_some();
+    let start = ip.checked_sub(LINK_HEADER_LEN).filter(|_| !shrinks && !out.is_full());
     let Some(start) = start else { return copy(fib, buffer, port, parsed, plan, out) };
     let only = Only::of(buffer, parsed, plan);
     if ip != parsed.ip {
@@ -204,13 +220,8 @@ fn to_unicast_v6(ip: &mut [u8], parsed: &Parsed, only: Only, lower_ttl: bool) {
     let group = &mut header[field::DESTINATION..field::DESTINATION + 16];
     let (old, new) = (Sum::default().bytes(group), Sum::default().bytes(&address.octets()));
     group.copy_from_slice(&address.octets());
-    to_port(&mut rest[parsed.transport - parsed.rest..], parsed, only.port, old, new);
-    if let Some((option, length)) = parsed.padded {
-        const PAD_N: u8 = 1;
-        let padding = &mut rest[option - parsed.rest..][..length];
-        padding.fill(0);
-        padding[..2].copy_from_slice(&[PAD_N, (length - 2) as u8]);
-    }
+    let transport = parsed.transport - parsed.rest - parsed.ports_gain();
+    to_port(&mut rest[transport..], parsed, only.port, old, new);
     ipv6::set_payload_len(header, (parsed.unicast_len() - ipv6::HEADER_LEN) as u16);
     header[parsed.protocol_at - parsed.ip] = parsed.rest_protocol;
     header[field::HOP_LIMIT] -= u8::from(lower_ttl);

@@ -23,7 +23,9 @@ use super::list::{ANONYMOUS, DS_BYTES, KEEP_XCAST, Lists, RESERVED, VERSION};
 pub use super::list::{Malformed, all, bit, live_indices};
 use super::{ipv6, read_address, read_u16};
 #[allow(unused_imports)] // until the packet path takes IPv6
-pub(crate) use ports::{PORTS_HEADER_LEN_MAX, PortsAt, emit_ports, find_ports, ports_option_len};
+pub(crate) use ports::{
+    PORTS_HEADER_LEN_MAX, emit_ports, fill_padding, find_ports, ports_option_len,
+};
 
 /// Length of the fixed part, in octets.
 pub const FIXED_LEN: usize = 24;

@@ -86,13 +86,14 @@ impl Copy<'_> {
             (rest_at, next) = (header.end, packet[header.start]);
         }
         let mut rest = packet[rest_at..reading.len].to_vec();
-        if let Some((_, false)) = &reading.ports_header {
+        if let Some((header, false)) = &reading.ports_header {
+            let behind = rest.split_off(header.len());
             let option = reading.ports.unwrap() - 2 - rest_at;
-            rest[option] = 1;
-            rest[option + 2..][..2 * reading.count].fill(0);
+            rest = [without_option(&rest, option), behind].concat();
         }
+        let gone = reading.len - rest_at - rest.len();
         if let Some(port) = reading.port(packet, index) {
-            put(&mut rest, reading.transport - rest_at + 2, port);
+            put(&mut rest, reading.transport - rest_at - gone + 2, port);
         }
         let mut copy = packet[..reading.xcast.start].to_vec();
         copy[reading.named_at] = next;
@@ -228,4 +229,33 @@ fn is_later_header(first: &[u8], later: &[u8], header_len: usize) -> bool {
         at += len;
     }
     later[0] == first[0] && fixed.into_iter().all(|range| later[range.clone()] == first[range])
+}
+
+/// A header of options without the one at `option`: it and the padding around it leave less than 8
+/// octets of padding, and the header is as much shorter.
+fn without_option(header: &[u8], option: usize) -> Vec<u8> {
+    let (mut at, mut begin, mut end) = (2, 2, header.len());
+    while at < header.len() {
+        let next = at + if header[at] == 0 { 1 } else { 2 + usize::from(header[at + 1]) };
+        let stays = !matches!(header[at], 0 | 1) && at != option;
+        if stays && at < option {
+            begin = next;
+        } else if stays {
+            end = end.min(at);
+        }
+        at = next;
+    }
+    let left = (end - begin) % 8;
+    let mut shorter = header[..begin].to_vec();
+    match left {
+        0 => {}
+        1 => shorter.push(0),
+        _ => {
+            shorter.extend([1, left as u8 - 2]);
+            shorter.resize(begin + left, 0);
+        }
+    }
+    shorter.extend(&header[end..]);
+    shorter[1] = (shorter.len() / 8 - 1) as u8;
+    shorter
 }

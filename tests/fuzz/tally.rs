@@ -68,7 +68,7 @@ impl Tally {
 }
 
 /// What copies there are to be.
-const FORMS: [&str; 12] = [
+const FORMS: [&str; 13] = [
     "xcast copy",
     "compact copy",
     "unicast copy",
@@ -78,6 +78,7 @@ const FORMS: [&str; 12] = [
     "delivered copy",
     "delivered in place",
     "probe answered",
+    "probe refused",
     "probe returned",
     "no room for a copy",
     "notice",

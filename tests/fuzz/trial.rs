@@ -193,10 +193,13 @@ fn check_destinations(
     if let Some(is_returned) = arrived.probe() {
         assert_eq!(counters.packets_received, before.packets_received, "a probe is no traffic");
         assert_eq!(counters.probes_returned - before.probes_returned, u64::from(is_returned));
-        assert!(replicas.len() <= usize::from(!is_returned));
+        let refused = counters.probes_refused - before.probes_refused;
+        assert_eq!(replicas.len() as u64 + refused, u64::from(!is_returned));
         assert!(replicas.iter().all(|answer| answer.form == Form::Probe && answer.live == live));
         if is_returned {
             tally.form("probe returned", family);
+        } else if refused > 0 {
+            tally.form("probe refused", family);
         }
         return;
     }

@@ -129,7 +129,8 @@ impl Message {
                 let mut headers = Vec::from_iter(self.hop_by_hop());
                 let holds_others = self.v6.beside_ports.iter().any(|options| !options.is_empty());
                 if self.has_ports && holds_others {
-                    headers.push(self.ports_header(true));
+                    let (number, header) = self.ports_header();
+                    headers.push((number, without_ports(&header)));
                 }
                 headers.extend(self.behind());
                 self.ip_v6(item.address, headers, ttl, traffic_class, &payload)
@@ -143,7 +144,7 @@ impl Message {
             let mut headers = Vec::from_iter(self.hop_by_hop());
             headers.push((ROUTING, self.xcast6(&list, padding)));
             if self.has_ports {
-                headers.push(self.ports_header(false));
+                headers.push(self.ports_header());
             }
             headers.extend(self.behind());
             self.ip_v6(self.group, headers, ttl, traffic_class, &payload)
@@ -213,13 +214,13 @@ impl Message {
         self.v6.behind.iter().map(|(number, area)| (*number, extension(area)))
     }
 
-    /// The Destination Options header with the list of ports, or with padding in its place.
-    fn ports_header(&self, blank: bool) -> (u8, Vec<u8>) {
+    /// The Destination Options header with the list of ports.
+    fn ports_header(&self) -> (u8, Vec<u8>) {
         let ports = self.list.iter().flat_map(|item| item.port.to_be_bytes());
         let [before, after] = &self.v6.beside_ports;
         let mut area = before.clone();
-        area.extend([if blank { 1 } else { PORTS_OPTION }, 2 * self.list.len() as u8]);
-        area.extend(ports.map(|octet| if blank { 0 } else { octet }));
+        area.extend([PORTS_OPTION, 2 * self.list.len() as u8]);
+        area.extend(ports);
         area.extend(after);
         (DESTINATION_OPTIONS, extension(&area))
     }
@@ -319,6 +320,33 @@ fn extension(area: &[u8]) -> Vec<u8> {
     }
     header[1] = (header.len() / 8 - 1) as u8;
     header
+}
+
+/// A Destination Options header without its list of ports: of that and the padding around it less
+/// than 8 octets of padding are left.
+fn without_ports(header: &[u8]) -> Vec<u8> {
+    let mut options: Vec<&[u8]> = Vec::new();
+    let mut rest = &header[2..];
+    while let [kind, ..] = rest {
+        let length = if *kind == 0 { 1 } else { 2 + usize::from(rest[1]) };
+        options.push(&rest[..length]);
+        rest = &rest[length..];
+    }
+    let goes = |option: &[u8]| matches!(option[0], 0 | 1 | PORTS_OPTION);
+    let at = options.iter().position(|option| option[0] == PORTS_OPTION).unwrap();
+    let first = options[..at].iter().rposition(|option| !goes(option)).map_or(0, |last| last + 1);
+    let last =
+        options[at..].iter().position(|option| !goes(option)).map_or(options.len(), |n| at + n);
+    let left = options[first..last].concat().len() % 8;
+    let padding = match left {
+        0 => Vec::new(),
+        1 => vec![0],
+        _ => [vec![1, left as u8 - 2], vec![0; left - 2]].concat(),
+    };
+    let area = [options[..first].concat(), padding, options[last..].concat()].concat();
+    let mut shorter = [&header[..2], &area].concat();
+    shorter[1] = (shorter.len() / 8 - 1) as u8;
+    shorter
 }
 
 fn pad(bytes: &mut Vec<u8>, multiple: usize, fill: u8) {

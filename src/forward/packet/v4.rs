@@ -24,7 +24,7 @@ pub(super) fn parse(fib: &Fib, packet: &Packet<'_>, bytes: &[u8]) -> Result<Pars
         xcast_end: transport,
         rest: transport,
         rest_protocol: header.protocol(),
-        padded: None,
+        ports_run: None,
         transport,
         tail: end.min(transport + TRANSPORT_LEN),
         end,

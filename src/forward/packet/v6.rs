@@ -12,8 +12,9 @@ pub(in crate::forward) const EXTENSIONS_LEN_MAX: usize = 256;
 struct Chain {
     /// Where the list of ports begins.
     ports: Option<usize>,
-    /// The list of ports, to be padded over: where its option begins, and its length.
-    padded: Option<(usize, usize)>,
+    /// The list of ports beside other options, with the padding around it: where it begins, and its
+    /// length.
+    ports_run: Option<(usize, usize)>,
     /// Where a unicast copy goes on, and the protocol of what is there.
     rest: (usize, u8),
     transport: usize,
@@ -46,7 +47,7 @@ pub(super) fn parse(fib: &Fib, packet: &Packet<'_>, bytes: &[u8]) -> Result<Pars
         xcast_end: at(xcast_end),
         rest: at(chain.rest.0),
         rest_protocol: chain.rest.1,
-        padded: chain.padded.map(|(option, length)| (at(option), length)),
+        ports_run: chain.ports_run.map(|(run, length)| (at(run), length)),
         transport: at(chain.transport),
         tail: at(bytes.len().min(chain.transport + TRANSPORT_LEN)),
         end: at(bytes.len()),
@@ -115,7 +116,7 @@ impl Chain {
         count: usize,
     ) -> Result<Chain, DropReason> {
         let rest = (start, protocol);
-        let mut chain = Chain { ports: None, padded: None, rest, transport: start, protocol };
+        let mut chain = Chain { ports: None, ports_run: None, rest, transport: start, protocol };
         if protocol == next_header::DESTINATION_OPTIONS {
             chain.take_ports(fib, bytes, count)?;
         }
@@ -141,7 +142,10 @@ impl Chain {
         self.step(bytes)?;
         match found.alone {
             true => self.rest = (self.transport, self.protocol),
-            false => self.padded = Some((option, 2 + 2 * count)),
+            false => {
+                let (begin, end) = found.run;
+                self.ports_run = Some((start + begin, end - begin));
+            }
         }
         Ok(())
     }

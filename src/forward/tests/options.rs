@@ -242,18 +242,19 @@ fn ports_in_an_option_must_be_as_many_as_destinations() {
 }
 
 #[test]
-fn a_list_of_ports_beside_other_options_becomes_padding() {
+fn a_list_of_ports_beside_other_options_goes_and_leaves_them_aligned() {
     let before = [43, 0, 5, 2, 0, 0, 1, 0];
     let behind = [17, 1, 201, 1, 9, 0x5e, 4, 0x1f, 0x90, 0x23, 0x28, 0, 1, 2, 0, 0];
     let out = run(&TABLE.fib(), &with_extensions(&before, &behind));
     let [(_, _, to_b), (_, _, to_d)] = &out.replicas[..] else { panic!() };
     for (ip, destination, port) in [(to_b, B_V6, 8080u16), (to_d, D_V6, 9000)] {
-        assert_eq!(ip[4..8], [0, 8 + 16 + 13, 0, 63]);
+        assert_eq!(ip[4..8], [0, 8 + 8 + 13, 0, 63]);
         assert_eq!(ip[24..40], destination.octets());
         assert_eq!(ip[40..48], [60, 0, 5, 2, 0, 0, 1, 0]);
-        assert_eq!(ip[48..64], [17, 1, 201, 1, 9, 1, 4, 0, 0, 0, 0, 0, 1, 2, 0, 0]);
-        assert_eq!(ip[66..68], port.to_be_bytes());
-        assert!(udp::checksum_valid(&ip[64..], SOURCE_V6, destination));
+        // Of the list and the padding behind it, 11 octets, 3 are left.
+        assert_eq!(ip[48..56], [17, 0, 201, 1, 9, 1, 1, 0]);
+        assert_eq!(ip[58..60], port.to_be_bytes());
+        assert!(udp::checksum_valid(&ip[56..], SOURCE_V6, destination));
     }
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct PortsAt {
     pub(crate) count: usize,
     /// The header holds nothing else but padding.
     pub(crate) alone: bool,
+    /// Where the option begins with the padding around it, and where both end, in the whole header.
+    pub(crate) run: (usize, usize),
 }
 
 #[cfg(test)]
@@ -76,17 +78,34 @@ pub(crate) fn find_ports(header: &[u8], option: u8) -> Result<Option<PortsAt>, M
     let length = ipv6::extension_len(header).ok_or(Malformed::Length)?;
     let mut found: Option<PortsAt> = None;
     let mut others = false;
+    // The end of the last option so far that is not padding.
+    let mut end = AREA_AT;
     for each in ipv6::options(&header[AREA_AT..length]) {
         let (at, kind, data) = each.map_err(|ipv6::Malformed| Malformed::Length)?;
+        let option_at = AREA_AT + at;
         if kind != option {
             others = true;
+            // The first one behind the list ends the padding behind that.
+            if let Some(ports) = found.as_mut().filter(|ports| ports.run.1 == length) {
+                ports.run.1 = option_at;
+            }
         } else if found.is_some() || !data.len().is_multiple_of(2) {
             return Err(Malformed::Length);
         } else {
-            found = Some(PortsAt { option_at: AREA_AT + at, count: data.len() / 2, alone: true });
+            let run = (end, length);
+            found = Some(PortsAt { option_at, count: data.len() / 2, alone: true, run });
         }
+        end = option_at + OPTION_HEADER_LEN + data.len();
     }
     Ok(found.map(|ports| PortsAt { alone: !others, ..ports }))
+}
+
+/// Fills `padding`, shorter than 8 octets, with Pad1 or PadN.
+pub(crate) fn fill_padding(padding: &mut [u8]) {
+    padding.fill(0);
+    if let [kind, length, zeros @ ..] = padding {
+        (*kind, *length) = (PAD_N, zeros.len() as u8);
+    }
 }
 
 #[cfg(test)]

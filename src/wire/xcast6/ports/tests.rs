@@ -25,7 +25,7 @@ fn emits_and_finds_golden_bytes() {
     assert_eq!(emitted(&[9000, 9001, 9002]), THREE);
     assert_eq!(emitted(&[80, 8080]), TWO);
     let at = find_ports(&THREE, PORTS).unwrap().unwrap();
-    assert_eq!(at, PortsAt { option_at: 2, count: 3, alone: true });
+    assert_eq!(at, PortsAt { option_at: 2, count: 3, alone: true, run: (2, 16) });
     assert_eq!([0, 1, 2].map(|i| at.port(&THREE, i)), [9000, 9001, 9002]);
     let more = [&TWO[..], &[0xff; 9]].concat();
     let at = find_ports(&more, PORTS).unwrap().unwrap();
