@@ -236,7 +236,8 @@ fn follow(packet: &[u8], xcast: usize, start: usize, next: u8, count: usize) -> 
     }
     // What else there is beside Xcast6 is at most 256 octets, the ports alone not counted.
     let room = if chain.ports.is_some() { (4 + 2 * count).div_ceil(8) * 8 } else { 0 };
-    match xcast - 40 + chain.transport - start > 256 + room {
+    // Hop-by-Hop stands in front of it or not at all.
+    match xcast - 40 + chain.transport - start > 256 + room || chain.protocol == 0 {
         true => Err(DropReason::IpHeader),
         false => Ok(chain),
     }

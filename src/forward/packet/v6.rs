@@ -123,7 +123,11 @@ impl Chain {
         while matches!(chain.protocol, next_header::ROUTING | next_header::DESTINATION_OPTIONS) {
             chain.step(bytes)?;
         }
-        Ok(chain)
+        match chain.protocol {
+            // It stands first or not at all (RFC 8200 section 4.1).
+            next_header::HOP_BY_HOP => Err(DropReason::IpHeader),
+            _ => Ok(chain),
+        }
     }
 
     /// The Destination Options header right behind Xcast6 may list ports.

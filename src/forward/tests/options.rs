@@ -259,6 +259,18 @@ fn a_list_of_ports_beside_other_options_goes_and_leaves_them_aligned() {
 }
 
 #[test]
+fn hop_by_hop_options_stand_in_front_or_not_at_all() {
+    let fib = TABLE.fib();
+    assert_eq!(reasons(&fib, &with_extensions(&[43, 0, 1, 4, 0, 0, 0, 0], &[]), false), []);
+    for behind in
+        [&[0, 0, 1, 4, 0, 0, 0, 0][..], &[60, 0, 1, 4, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 0]]
+    {
+        let packet = with_extensions(&[], behind);
+        assert_eq!(reasons(&fib, &packet, false), [("ip-header", 1)]);
+    }
+}
+
+#[test]
 fn extension_headers_have_a_limit() {
     let fib = TABLE.fib();
     let hop_by_hop = |octets: usize| {
