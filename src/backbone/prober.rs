@@ -18,6 +18,8 @@ const MISSES: u8 = 3;
 const EARLY: u64 = 10_000_000;
 /// Neighbors known at once; beyond, new ones are not asked.
 const NEIGHBORS_MAX: usize = 4096;
+/// Of others that ask, so many are remembered.
+const STRANGERS_MAX: usize = 256;
 
 /// A neighbor: the kernel's index of its interface, and its address.
 pub type Neighbor = (u32, IpAddr);
@@ -88,7 +90,7 @@ impl Prober {
             let Some(address) = address else { continue };
             if let Some(state) = self.neighbors.get_mut(neighbor) {
                 state.link_address = Some(*address);
-            } else if self.neighbors.len() < NEIGHBORS_MAX {
+            } else if self.neighbors.len() < NEIGHBORS_MAX + STRANGERS_MAX {
                 self.neighbors.insert(*neighbor, State::new(Some(*address), now));
             }
         }
@@ -107,11 +109,17 @@ impl Prober {
 
     /// A neighbor has sent a probe, which proves that it handles Xcast.
     pub fn handle_asked(&mut self, neighbor: Neighbor, now: Time) {
-        if !self.neighbors.contains_key(&neighbor) && self.neighbors.len() < NEIGHBORS_MAX {
-            let early = State::new(None, Time(now.0 + EARLY));
-            self.neighbors.insert(neighbor, early);
+        if !self.neighbors.contains_key(&neighbor) {
+            let strangers = self.neighbors.values().filter(|state| state.is_stranger()).count();
+            if strangers >= STRANGERS_MAX {
+                return;
+            }
+            self.neighbors.insert(neighbor, State::new(None, now));
         }
         self.proved(neighbor, now);
+        if let Some(state) = self.neighbors.get_mut(&neighbor).filter(|state| state.is_stranger()) {
+            state.next = Time(now.0 + EARLY);
+        }
     }
 
     /// A probe could not be sent: this node has no address on that link yet, say. It is tried again
@@ -230,6 +238,11 @@ impl State {
             numbers: VecDeque::new(),
             next,
         }
+    }
+
+    /// Whether it has asked, and is nobody that this node asks.
+    fn is_stranger(&self) -> bool {
+        self.link_address.is_none()
     }
 
     /// Takes note of a probe without an answer; returns whether the neighbor has just been found
@@ -355,6 +368,32 @@ mod tests {
         prober.handle_timeout(Time(EARLY));
         assert_eq!(prober.is_capable(NEIGHBOR), None);
         assert_eq!(prober.poll_action(), Some(Action::Found(NEIGHBOR, None)));
+    }
+
+    #[test]
+    fn strangers_are_remembered_while_they_ask_and_crowd_nobody_out() {
+        let mut bench = Bench::new();
+        for host in 0..10_000u32 {
+            let stranger = (9, Ipv4Addr::from_bits(host).into());
+            bench.prober.handle_asked(stranger, Time(0));
+        }
+        while bench.prober.poll_action().is_some() {}
+        let mut wanted: BTreeMap<Neighbor, Option<[u8; 6]>> = BTreeMap::new();
+        wanted.insert(NEIGHBOR, Some(LINK));
+        wanted.insert((3, Ipv4Addr::new(10, 0, 0, 3).into()), Some([3; 6]));
+        bench.prober.set_neighbors(&wanted, Time(0));
+        bench.prober.handle_timeout(Time(0));
+        let asked = std::iter::from_fn(|| bench.prober.poll_action());
+        assert_eq!(asked.filter(|action| matches!(action, Action::Probe(..))).count(), 2);
+        // One that goes on asking is known all the time.
+        let stranger = (9, Ipv4Addr::from_bits(1).into());
+        for second in (5..60).step_by(5) {
+            bench.prober.handle_timeout(Time(second * 1_000_000));
+            bench.prober.handle_asked(stranger, Time(second * 1_000_000));
+        }
+        let changes = std::iter::from_fn(|| bench.prober.poll_action());
+        let of_it = |action: &Action| matches!(action, Action::Found(who, _) if *who == stranger);
+        assert_eq!(changes.filter(of_it).count(), 0);
     }
 
     #[test]

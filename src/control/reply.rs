@@ -161,6 +161,7 @@ pub fn counters(counters: &Counters) -> Value {
         ("destinations-delivered", counters.destinations_delivered),
         ("destinations-dropped", counters.destinations_dropped()),
         ("destinations-pending", counters.destinations_pending),
+        ("fragments-lost", counters.fragments_lost),
         ("probes-answered", counters.probes_answered),
         ("probes-refused", counters.probes_refused),
         ("probes-returned", counters.probes_returned),

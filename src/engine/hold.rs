@@ -44,7 +44,7 @@ pub(super) struct Held {
     pub(super) replica: Replica,
     /// Of one of this node's own packets.
     pub(super) own: bool,
-    since: Instant,
+    pub(super) since: Instant,
     /// Complete but for the link-layer addresses.
     pub(super) frame: Vec<u8>,
 }

@@ -334,14 +334,18 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
     pub fn tend(&mut self, fib: &Fib, now: Instant) {
         let time = self.time(now);
         let Engine { hold, transmitters, out, failures, notifier, local, .. } = self;
+        let mut told = Vec::new();
         hold.tend(fib, transmitters, now, |held, outcome| {
             out.counters.released(&held.replica);
             let Err(reason) = outcome else { return out.counters.sent(&held.replica) };
             note_failure(&mut failures.as_mut().filter(|_| held.own), &held.replica, reason);
             out.counters.failed(&held.replica, reason);
             out.samples.keep_frame(reason, None, &held.frame, &[], time);
-            let unresolved = reason == DropReason::NeighborUnresolved;
-            if unresolved && !held.own && out.notices.allow(time) {
+            // One error a packet: its copies have waited since the same moment.
+            let packet = (held.since, held.replica.packet);
+            let unresolved = reason == DropReason::NeighborUnresolved && held.replica.answerable;
+            if unresolved && !told.contains(&packet) && out.notices.allow(time) {
+                told.push(packet);
                 notifier.host_unreachable(&held.replica, &held.frame, local);
             }
         });

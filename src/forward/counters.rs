@@ -24,6 +24,9 @@ pub struct Counters {
     pub unicast_conversions: u64,
     /// Replicas that became unicast because the next hop does not speak Xcast.
     pub premature_unicast_conversions: u64,
+    /// Fragments of unicast copies that were not sent; their copies count as sent or dropped by
+    /// their last fragments.
+    pub fragments_lost: u64,
     /// Probes of neighbors that were answered. Probes count nowhere else.
     pub probes_answered: u64,
     /// Probes of neighbors that were not: they came by the wrong port, say, or would be too big.
@@ -122,6 +125,9 @@ impl Counters {
 
     /// A replica was neither sent nor delivered.
     pub fn failed(&mut self, replica: &Replica, reason: DropReason) {
+        if replica.live == 0 {
+            self.fragments_lost += 1;
+        }
         self.drop(reason, traffic(replica));
     }
 

@@ -45,7 +45,15 @@ pub(super) fn cut(
         let ip = &mut out.head_mut(fragment.0)[LINK_HEADER_LEN..];
         ipv4::make_fragment(ip, header_len, (end - start) as u16, start as u16, !is_last);
         let live = if is_last { whole.live } else { 0 };
-        out.replicas.push(Replica { live, head: fragment.0, tail: fragment.1, ..whole });
+        // An error quotes the beginning of a datagram, or nothing (RFC 1122 section 3.2.2).
+        let answerable = whole.answerable && start == 0;
+        out.replicas.push(Replica {
+            live,
+            answerable,
+            head: fragment.0,
+            tail: fragment.1,
+            ..whole
+        });
     }
     true
 }

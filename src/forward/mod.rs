@@ -430,6 +430,7 @@ fn settle(packet: &Packet<'_>, parsed: &Parsed, now: Time, out: &mut Output) {
 /// Step 7: makes the planned copies, the last one in the received buffer.
 fn replicate(fib: &Fib, packet: Packet<'_>, parsed: &Parsed, out: &mut Output) {
     let last = out.scratch.plans.len() - 1;
+    let answerable = packet.port.is_some() && notice::is_answerable(&packet, parsed);
     for at in 0..=last {
         let plan = out.scratch.plans.at(at);
         let made = match at == last && plan.fragment == 0 {
@@ -447,6 +448,7 @@ fn replicate(fib: &Fib, packet: Packet<'_>, parsed: &Parsed, out: &mut Output) {
             adjacency: plan.adjacency,
             form: plan.form,
             live: plan.live,
+            answerable,
             in_place,
             head,
             tail,

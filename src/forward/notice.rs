@@ -77,7 +77,7 @@ impl Notices {
         if self.rate == 0 {
             return false;
         }
-        let paid_at = self.paid_at.max(now) + SECOND / u64::from(self.rate);
+        let paid_at = self.paid_at.max(now) + (SECOND / u64::from(self.rate)).max(1);
         let allowed = paid_at - now <= SECOND;
         if allowed {
             self.paid_at = paid_at;
@@ -132,7 +132,7 @@ pub(super) fn note(
 
 /// Whether the source may get an error: there is a way back to it, and the packet is no error
 /// itself.
-fn is_answerable(packet: &Packet<'_>, parsed: &Parsed) -> bool {
+pub(super) fn is_answerable(packet: &Packet<'_>, parsed: &Parsed) -> bool {
     matches!(parsed.source_entry, Entry::OnLink(_) | Entry::Neighbor(_) | Entry::Gateways(_))
         && !parsed.is_icmp_error(packet.buffer)
 }

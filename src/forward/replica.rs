@@ -62,6 +62,8 @@ pub struct Replica {
     /// The destinations it serves, as a bitmap of the list. A fragment but the last stands for
     /// none.
     pub live: u128,
+    /// Whether its source may be told if it comes to nothing after all (R12).
+    pub answerable: bool,
     /// Whether the head lies in the packet's buffer (else in the output).
     pub(super) in_place: bool,
     pub(super) head: Span,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll};
 
 use super::error::socket_error;
-use super::socket::watch;
+use super::socket::{LOOKS_MAX, watch};
 use super::{HostError, Network, Received, Receiver};
 use crate::rib::Settings;
 use crate::wire::CodePoints;
@@ -57,9 +57,10 @@ impl Inbox {
             if let Some(received) = datagram.map_err(socket_error("cannot receive"))? {
                 return Ok(Some(received));
             }
+            let mut looks = LOOKS_MAX;
             if let Some(network) = &mut self.network {
                 network.follow()?;
-                let next = self.receiver.next_xcast(network, |_, _| {});
+                let next = self.receiver.next_xcast(network, &mut looks, |_, _| {});
                 let next = next.map_err(socket_error("cannot receive Xcast packets"))?;
                 if next.is_some() {
                     return Ok(next);
@@ -69,7 +70,9 @@ impl Inbox {
             if left == Some(Duration::ZERO) {
                 return Ok(None);
             }
-            match self.poll.poll(&mut events, left) {
+            // There may be more: the queue tells only what is new.
+            let wait = if looks == 0 { Some(Duration::ZERO) } else { left };
+            match self.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                     return Err(socket_error("cannot wait")(error));
                 }

@@ -109,23 +109,26 @@ impl Receiver {
     }
 
     /// The next Xcast packet for this port, without waiting. Probes that come back are given to
-    /// `heard`, with the interface.
+    /// `heard`, with the interface. Looks at `left` packets at most and lowers that by each, so that
+    /// a flood of others' packets does not hold the caller up.
     ///
     /// # Errors
     /// What the kernel says.
     pub(super) fn next_xcast(
         &mut self,
         network: &Network,
+        left: &mut usize,
         mut heard: impl FnMut(u32, Heard),
     ) -> io::Result<Option<Received>> {
         let Some(listener) = &mut self.listener else { return Ok(None) };
-        loop {
+        while *left > 0 {
             let arrived = match listener.receive(&mut self.packet) {
                 Ok(Some(arrived)) => arrived,
                 Ok(None) => return Ok(None),
                 Err(error) if is_passing(&error) => continue,
                 Err(error) => return Err(error),
             };
+            *left -= 1;
             // What came by an interface that is no port was seen at the bridge or bond, or came
             // over the loopback.
             let port = network.port_of(arrived.interface);
@@ -143,6 +146,7 @@ impl Receiver {
                 return Ok(Some(received));
             }
         }
+        Ok(None)
     }
 
     /// Answers a datagram, from the address and port that it was for.

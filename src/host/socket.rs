@@ -16,8 +16,8 @@ use super::message::preferred_source;
 use super::split::{Limit, split};
 use super::troubles::Troubles;
 use super::waiting::Waiting;
+use super::{Answer, Sent, Trouble, TroubleKind, Unsent};
 use super::{Destination, HostError, Message, Network, Probing, Received, Receiver};
-use super::{Trouble, TroubleKind};
 use crate::engine::{Engine, Failure};
 use crate::fib::{AdjacencyId, Entry, Port, PortId, is_link_local};
 use crate::forward::{Counters, DropReason, LINK_HEADER_LEN, inspect};
@@ -30,6 +30,10 @@ use crate::wire::{CodePoints, icmp, quote};
 
 /// How often the kernel's changes are looked for while sending.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(1);
+/// Packets that are looked at before something else gets its turn.
+pub(super) const LOOKS_MAX: usize = 256;
+/// Xcast packets that may wait to be received; more are forgotten.
+const RECEIVED_MAX: usize = 4096;
 /// The longest wait between two looks at what is held.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -52,34 +56,6 @@ impl Default for Options {
     }
 }
 
-/// What became of a message so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// How many packets it took: lists are split, and every packet leaves in a copy for each
-    /// gateway.
-    pub packets: usize,
-    /// Destinations that it could not be sent to.
-    pub unsent: Vec<Unsent>,
-}
-
-/// What comes back to a socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// A datagram for the source port.
-    Datagram(Received),
-    /// News of one that was sent.
-    Trouble(Trouble),
-}
-
-/// A destination that a message could not be sent to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unsent {
-    /// Its place in the message's list.
-    pub index: usize,
-    /// Why.
-    pub reason: DropReason,
-}
-
 /// A socket that sends UDP datagrams to lists of destinations, and receives.
 ///
 /// Needs `CAP_NET_RAW`; to have neighbors resolved also `CAP_NET_ADMIN`.
@@ -98,6 +74,10 @@ pub struct XcastSocket {
     troubles: Troubles,
     /// Packets that came while something else was waited for.
     received: VecDeque<Received>,
+    /// How many of them found no room.
+    lost: u64,
+    /// There may be more of them in the kernel.
+    any_left: bool,
     /// The index of the next packet.
     next_packet: u16,
     waiting: Waiting,
@@ -146,6 +126,8 @@ impl XcastSocket {
             icmp,
             troubles: Troubles::default(),
             received: VecDeque::new(),
+            lost: 0,
+            any_left: false,
             next_packet: 0,
             waiting: Waiting::default(),
             next_follow: Instant::now(),
@@ -414,10 +396,12 @@ impl XcastSocket {
 
     fn hear_errors(&mut self) {
         let now = Instant::now();
-        while let Ok(Some(reported)) = self.receiver.next_error() {
+        for _ in 0..LOOKS_MAX {
+            let Ok(Some(reported)) = self.receiver.next_error() else { break };
             self.troubles.report(&reported, now);
         }
-        while let Some(IcmpError { from, is_v6, message }) = self.icmp.receive() {
+        for _ in 0..LOOKS_MAX {
+            let Some(IcmpError { from, is_v6, message }) = self.icmp.receive() else { break };
             let parsed = match is_v6 {
                 false => icmp::parse_v4(&message),
                 true => icmp::parse_v6(&message),
@@ -432,6 +416,11 @@ impl XcastSocket {
                 self.troubles.quoted(error, &quote, from, now);
             }
         }
+    }
+
+    /// How many Xcast packets were forgotten as nobody received them.
+    pub fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// What became of everything sent so far.
@@ -497,6 +486,8 @@ impl XcastSocket {
             due
         };
         let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
+        // The event queue tells only what is new.
+        let timeout = if self.any_left { Some(Duration::ZERO) } else { timeout };
         match self.poll.poll(&mut events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                 return Err(socket_error("cannot wait")(error));
@@ -508,15 +499,18 @@ impl XcastSocket {
 
     /// Takes up what the kernel, neighbors and the network have to say.
     fn follow(&mut self) -> Result<(), HostError> {
+        let mut looks = LOOKS_MAX;
         loop {
             let (probing, network) = (&mut self.probing, &self.network);
             let hear = |interface, heard| probing.hear(interface, heard);
-            let next = self.receiver.next_xcast(network, hear);
+            let next = self.receiver.next_xcast(network, &mut looks, hear);
             match next.map_err(socket_error("cannot receive Xcast packets"))? {
+                Some(_) if self.received.len() >= RECEIVED_MAX => self.lost += 1,
                 Some(received) => self.received.push_back(received),
                 None => break,
             }
         }
+        self.any_left = looks == 0;
         let changed = self.network.follow()?;
         if changed {
             self.adopt();

@@ -127,10 +127,14 @@ impl Troubles {
             return;
         }
         self.narrow.retain(|_, narrow| narrow.until > now);
-        if self.narrow.len() < NARROW_MAX {
-            let narrow = Narrow { mtu, until: now + NARROW_TIME };
-            self.narrow.insert((destination, listed), narrow);
+        let key = (destination, listed);
+        if self.narrow.len() >= NARROW_MAX && !self.narrow.contains_key(&key) {
+            // The oldest makes room, so that nobody keeps the true ones out.
+            let oldest = self.narrow.iter().min_by_key(|(_, narrow)| narrow.until);
+            let oldest = oldest.map(|(key, _)| *key);
+            oldest.and_then(|oldest| self.narrow.remove(&oldest));
         }
+        self.narrow.insert(key, Narrow { mtu, until: now + NARROW_TIME });
     }
 
     /// What the ways to a destination take, as far as is known, of a link that takes `link` octets.

@@ -240,6 +240,8 @@ fn read(socket: &UdpSocket, flags: libc::c_int) -> io::Result<Received> {
     let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
     let length = check(length as libc::c_int)? as usize;
     payload.truncate(length);
+    // Who keeps many small ones need not keep room for large ones.
+    payload.shrink_to_fit();
     let name: Vec<u8> = name.iter().flat_map(|word| word.to_ne_bytes()).collect();
     let control = control_messages(&message);
     Ok(Received { payload, address: socket_address(&name), control })

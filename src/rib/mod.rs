@@ -152,7 +152,6 @@ impl Rib {
         self.vanished += 1;
         self.addresses.retain(|key, _| key.0 != index);
         self.neighbors.retain(|key, _| key.0 != index);
-        self.probed.retain(|key, _| key.0 != index);
         self.assign_ports();
         known
     }

@@ -109,7 +109,8 @@ impl Session {
         for round in 0..ping.count {
             self.send(ping)?;
             let is_last = round + 1 == ping.count;
-            let patience = if is_last { ping.aim.timeout + self.spread } else { ping.interval };
+            let patience =
+                if is_last { ping.aim.timeout.saturating_add(self.spread) } else { ping.interval };
             // Beyond the clock's end is never, and that is not soon.
             let next = if is_last { Instant::now() } else { due }.checked_add(patience);
             self.listen(next, is_last)?;

@@ -79,7 +79,7 @@ impl Responder {
     }
 
     /// Takes a datagram; `random` decides how long its answer waits.
-    fn take(&mut self, received: Received, now: Duration, random: u64) {
+    fn take(&mut self, mut received: Received, now: Duration, random: u64) {
         let spread = match Ping::parse(&received.payload) {
             Some(Ping { kind: Kind::Request, spread_ms, .. }) => {
                 Duration::from_millis(spread_ms.into()).min(WAIT_MAX)
@@ -91,6 +91,9 @@ impl Responder {
         if room && is_answerable(&received) && self.allow(now) {
             let wait = random % (spread.as_micros() as u64 + 1);
             let due = now + Duration::from_micros(wait);
+            // No answer looks at more.
+            received.payload.truncate(LEN);
+            received.payload.shrink_to_fit();
             self.waiting.insert((due, self.next_number), (received, now));
             self.next_number += 1;
         }

@@ -34,7 +34,7 @@ pub(crate) fn transport(
         80..83 => (if is_v6 { 1 } else { 58 }, 8, None),
         83..87 => (51, 12 + 12 + 8, None),
         87..91 => (50, 8, None),
-        91..96 => (pick(rng, &[132, 59, 89, 47, 253]), 4, None),
+        91..96 => (pick(rng, &[132, 59, 89, 47, 253, 0, 43, 44, 60]), 4, None),
         _ => (rng.random(), 16, None),
     };
     let mut bytes: Vec<u8> = (0..header_len).map(|_| rng.random()).collect();
