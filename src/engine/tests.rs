@@ -22,9 +22,14 @@ const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 7);
 type MemoryEngine = Engine<MemoryReceiver, MemoryTransmitter, Delivered>;
 
 #[derive(Default)]
-struct Delivered(Vec<Vec<u8>>);
+struct Delivered(Vec<Vec<u8>>, Vec<(IpAddr, Vec<u8>)>);
 
 impl Deliver for Delivered {
+    fn report(&mut self, to: IpAddr, _interface: Option<u32>, icmp: &[u8]) -> bool {
+        self.1.push((to, icmp.to_vec()));
+        true
+    }
+
     fn deliver(&mut self, head: &[u8], tail: &[u8], _interface: Option<u32>) -> bool {
         self.0.push([head, tail].concat());
         true
@@ -211,6 +216,30 @@ fn a_neighbor_that_does_not_answer_is_asked_again_and_then_given_up() {
     engine.tend(&fib, start + Duration::from_secs(4));
     assert!(!engine.is_waiting());
     assert_eq!(engine.counters().drops[DropReason::NeighborUnresolved as usize], 1);
+    assert_conserved(&engine);
+}
+
+#[test]
+fn a_source_is_told_once_a_packet_that_hosts_do_not_answer() {
+    let fib = fib(1, true, false);
+    let mut engine = engine(&fib);
+    let start = Instant::now();
+    let hosts: Vec<Ipv4Addr> = (20..60).map(|host| Ipv4Addr::new(10, 0, 2, host)).collect();
+    push(&mut engine, [frame(&hosts, 0), frame(&hosts[..2], 1)].into_iter());
+    // One that carries an ICMP error is not answered by another.
+    let mut error = frame(&hosts[..2], 2);
+    let list = error[43] as usize * 4;
+    error[42] = 1;
+    error[34 + list] = 3;
+    let check =
+        crate::wire::checksum::checksum(&[&error[34..36], &[0, 0], &error[38..34 + list]].concat());
+    error[36..38].copy_from_slice(&check.to_be_bytes());
+    push(&mut engine, [error].into_iter());
+    engine.turn(&fib, start);
+    engine.tend(&fib, start + Duration::from_secs(4));
+    assert_eq!(engine.counters().drops[DropReason::NeighborUnresolved as usize], 44);
+    let told: Vec<_> = engine.local.1.iter().map(|(to, icmp)| (*to, icmp[0], icmp[1])).collect();
+    assert_eq!(told, [(SOURCE.into(), 3, 1); 2], "host unreachable, one a packet");
     assert_conserved(&engine);
 }
 
