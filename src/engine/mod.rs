@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::fib::{Adjacency, Fib, Port, PortId, is_link_local};
+use crate::fib::{Adjacency, Fib, PortId, is_link_local};
 use crate::forward::{
     Counters, DropReason, Heard, LINK_HEADER_LEN, Output, Packet, PortCounters, Replica, Sample,
     Target, Time, process,
@@ -374,9 +374,7 @@ pub fn probe_frame(
     (interface, address): (u32, IpAddr),
     nonce: &[u8; probe::NONCE_LEN],
 ) -> Option<(PortId, Vec<u8>)> {
-    let of_interface =
-        |port: &Option<Port>| port.as_ref().is_some_and(|p| p.interface == interface);
-    let id = fib.ports().iter().position(of_interface)? as PortId;
+    let id = fib.port_of(interface)?;
     let own = fib.port(id)?.address_towards(address)?;
     // A link-local neighbor needs no route back to a link-local address.
     if is_link_local(address) && !is_link_local(own) {

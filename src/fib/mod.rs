@@ -291,6 +291,12 @@ impl Fib {
         self.ports.get(usize::from(id))?.as_ref()
     }
 
+    /// The port of an interface, by the kernel's index.
+    pub fn port_of(&self, interface: u32) -> Option<PortId> {
+        let of_it = |port: &Option<Port>| port.as_ref().is_some_and(|p| p.interface == interface);
+        self.ports.iter().position(of_it).map(|id| id as PortId)
+    }
+
     /// All port slots; an empty one belongs to no interface now.
     pub fn ports(&self) -> &[Option<Port>] {
         &self.ports

@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
 use super::{HostError, Probing};
-use crate::fib::{Fib, Port, PortId};
+use crate::fib::{Fib, PortId};
 use crate::kernel::Mirror;
 use crate::rib::{InterfaceIndex, Rib, Settings};
 
@@ -35,12 +35,6 @@ impl Network {
     /// What can forward now.
     pub fn fib(&self) -> &Fib {
         &self.fib
-    }
-
-    /// The port of an interface.
-    pub(super) fn port_of(&self, interface: InterfaceIndex) -> Option<PortId> {
-        let of_it = |port: &Option<Port>| port.as_ref().is_some_and(|p| p.interface == interface);
-        self.fib.ports().iter().position(of_it).map(|id| id as PortId)
     }
 
     /// Whether an interface is the loopback.

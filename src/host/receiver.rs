@@ -131,11 +131,11 @@ impl Receiver {
             *left -= 1;
             // What came by an interface that is no port was seen at the bridge or bond, or came
             // over the loopback.
-            let port = network.port_of(arrived.interface);
+            let fib = network.fib();
+            let port = fib.port_of(arrived.interface);
             if port.is_none() && !network.is_loopback(arrived.interface) {
                 continue;
             }
-            let fib = network.fib();
             let packet = &mut self.packet[..arrived.len];
             if let Some(nonce) = returned_probe(fib, packet, port) {
                 heard(arrived.interface, Heard::Returned { port: port.unwrap_or(0), nonce });

@@ -5,14 +5,11 @@ use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, RawFd};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Socket};
 
+use super::inject::{ICMP_FILTER, ICMPV6_FILTER, raw};
 use super::system::set_option;
 
-/// Level and name of the option that tells which ICMP types a raw socket receives (linux/icmp.h,
-/// linux/icmpv6.h). A bit that is set keeps a type away.
-const ICMP_FILTER: (libc::c_int, libc::c_int) = (255, 1);
-const ICMPV6_FILTER: (libc::c_int, libc::c_int) = (libc::IPPROTO_ICMPV6, 1);
 /// Unreachable (3) and time exceeded (11).
 const ERRORS_V4: u32 = !(1 << 3 | 1 << 11);
 /// Unreachable (1), too big (2), time exceeded (3).
@@ -76,10 +73,4 @@ impl IcmpListener {
         let message = buffer[..length].to_vec();
         Some(IcmpError { from: None, is_v6: true, message })
     }
-}
-
-fn raw(domain: Domain, protocol: libc::c_int) -> io::Result<Socket> {
-    let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(protocol)))?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
 }

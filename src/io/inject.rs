@@ -13,8 +13,8 @@ use crate::wire::{ipv4, ipv6};
 
 /// Level and name of the option that tells which ICMP types a raw socket receives
 /// (linux/icmp.h, linux/icmpv6.h). A bit that is set keeps a type away.
-const ICMP_FILTER: (libc::c_int, libc::c_int) = (255, 1);
-const ICMPV6_FILTER: (libc::c_int, libc::c_int) = (libc::IPPROTO_ICMPV6, 1);
+pub(super) const ICMP_FILTER: (libc::c_int, libc::c_int) = (255, 1);
+pub(super) const ICMPV6_FILTER: (libc::c_int, libc::c_int) = (libc::IPPROTO_ICMPV6, 1);
 
 /// Raw sockets that send complete packets to addresses of this node. The kernel routes them over
 /// the loopback, where ordinary sockets receive them with their own source. A packet to a group
@@ -50,7 +50,8 @@ impl LocalStack {
     }
 }
 
-fn raw(domain: Domain, protocol: libc::c_int) -> io::Result<Socket> {
+/// A raw socket that does not block.
+pub(super) fn raw(domain: Domain, protocol: libc::c_int) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(protocol)))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
