@@ -45,7 +45,6 @@ fn fib(generation: u64, gateway: bool, host: bool) -> Fib {
             name: format!("p{id}"),
             mtu: 1500,
             link_address: [2, 0, 0, 0, 0, id],
-
             addresses: Vec::new(),
             up: true,
             reverse_path: ReversePath::Strict,

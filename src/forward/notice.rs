@@ -115,7 +115,7 @@ pub(super) fn note(
     notices: &mut Notices,
     now: Time,
 ) {
-    if packet.port.is_none() || !is_answerable(packet, parsed) {
+    if scratch.dropped.len() == 0 || packet.port.is_none() || !is_answerable(packet, parsed) {
         return;
     }
     for (reason, _) in scratch.dropped.iter() {

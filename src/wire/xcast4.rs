@@ -128,40 +128,22 @@ impl<'a> Header<'a> {
 
     /// Destination `index` of the list, which must be below [`count`](Header::count).
     pub fn destination(&self, index: usize) -> Ipv4Addr {
-        destination_at(self.bytes, index)
+        read_u32(self.bytes, destinations_at(self.count()) + 4 * index).into()
     }
 
     /// The DS byte of destination `index` (below the count), if D.
     pub fn ds_byte(&self, index: usize) -> Option<u8> {
-        ds_byte_at(self.bytes, index)
+        self.lists().ds_bytes.map(|at| self.bytes[at + index])
     }
 
     /// The port of destination `index` (below the count), if P.
     pub fn port(&self, index: usize) -> Option<u16> {
-        port_at(self.bytes, index)
+        self.lists().ports.map(|at| read_u16(self.bytes, at + 2 * index))
     }
-}
 
-/// Destination `index` of a header that was checked before.
-#[inline]
-pub(crate) fn destination_at(header: &[u8], index: usize) -> Ipv4Addr {
-    read_u32(header, destinations_at(usize::from(header[1] & !RESERVED)) + 4 * index).into()
-}
-
-/// The DS byte of destination `index`, if D, of a header that was checked before.
-#[inline]
-pub(crate) fn ds_byte_at(header: &[u8], index: usize) -> Option<u8> {
-    let header = Header { bytes: header };
-    let at = destinations_at(header.count()) + 4 * header.count() + index;
-    header.has_ds_bytes().then(|| header.bytes[at])
-}
-
-/// The port of destination `index`, if P, of a header that was checked before.
-#[inline]
-pub(crate) fn port_at(header: &[u8], index: usize) -> Option<u16> {
-    let header = Header { bytes: header };
-    let at = header_len(header.count(), header.has_ds_bytes(), false) + 2 * index;
-    header.has_ports().then(|| read_u16(header.bytes, at))
+    fn lists(&self) -> Lists {
+        lists(self.count(), self.has_ds_bytes(), self.has_ports())
+    }
 }
 
 const fn bitmap_len(count: usize) -> usize {

@@ -22,7 +22,6 @@ use super::checksum::{self, Sum};
 use super::list::{ANONYMOUS, DS_BYTES, KEEP_XCAST, Lists, RESERVED, VERSION};
 pub use super::list::{Malformed, all, bit, live_indices};
 use super::{ipv6, read_address, read_u16};
-#[allow(unused_imports)] // until the packet path takes IPv6
 pub(crate) use ports::{
     PORTS_HEADER_LEN_MAX, emit_ports, fill_padding, find_ports, ports_option_len,
 };
@@ -139,26 +138,13 @@ impl<'a> Header<'a> {
 
     /// Destination `index` of the list, which must be below [`count`](Header::count).
     pub fn destination(&self, index: usize) -> Ipv6Addr {
-        destination_at(self.bytes, index)
+        read_address(self.bytes, destinations_at(self.count()) + 16 * index)
     }
 
     /// The DS byte of destination `index` (below the count), if D.
     pub fn ds_byte(&self, index: usize) -> Option<u8> {
-        ds_byte_at(self.bytes, index)
+        lists(self.count(), self.has_ds_bytes()).ds_bytes.map(|at| self.bytes[at + index])
     }
-}
-
-/// Destination `index` of a header that was checked before.
-#[inline]
-pub(crate) fn destination_at(header: &[u8], index: usize) -> Ipv6Addr {
-    read_address(header, destinations_at(count(header)) + 16 * index)
-}
-
-/// The DS byte of destination `index`, if D, of a header that was checked before.
-#[inline]
-pub(crate) fn ds_byte_at(header: &[u8], index: usize) -> Option<u8> {
-    let at = header_len(count(header), false) + index;
-    (header[FLAGS] & DS_BYTES != 0).then(|| header[at])
 }
 
 fn count(header: &[u8]) -> usize {

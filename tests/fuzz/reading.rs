@@ -227,6 +227,10 @@ fn follow(packet: &[u8], xcast: usize, start: usize, next: u8, count: usize) -> 
     let mut is_first = true;
     while matches!(chain.protocol, 43 | 60) {
         let header = extension(packet, chain.transport).ok_or(DropReason::Length)?;
+        // Segments left: a route by source.
+        if chain.protocol == 43 && packet[header.start + 3] != 0 {
+            return Err(DropReason::IpHeader);
+        }
         if is_first && chain.protocol == 60 {
             chain.ports = find_ports(packet, header.clone(), count)?;
         }

@@ -157,6 +157,11 @@ impl Chain {
     fn step(&mut self, bytes: &[u8]) -> Result<(), DropReason> {
         let header = &bytes[self.transport..];
         let length = ipv6::extension_len(header).ok_or(DropReason::Length)?;
+        // A route by source is refused, as over IPv4: unicast copies would follow it.
+        let segments_left = header[3];
+        if self.protocol == next_header::ROUTING && segments_left != 0 {
+            return Err(DropReason::IpHeader);
+        }
         self.protocol = header[0];
         self.transport += length;
         Ok(())

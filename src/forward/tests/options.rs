@@ -271,6 +271,16 @@ fn hop_by_hop_options_stand_in_front_or_not_at_all() {
 }
 
 #[test]
+fn no_other_routing_header_may_have_segments_left() {
+    let fib = TABLE.fib();
+    let mut behind = [60, 0, 1, 4, 0, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0, 0];
+    behind[0] = 43; // Destination Options, then a Routing header of type 0
+    assert_eq!(reasons(&fib, &with_extensions(&[], &behind), false), []);
+    behind[8 + 3] = 1;
+    assert_eq!(reasons(&fib, &with_extensions(&[], &behind), false), [("ip-header", 1)]);
+}
+
+#[test]
 fn extension_headers_have_a_limit() {
     let fib = TABLE.fib();
     let hop_by_hop = |octets: usize| {
