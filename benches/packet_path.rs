@@ -52,7 +52,7 @@ fn fib() -> Fib {
         fib.adjacency(port, gateway(port), Some(rewrite), Capability::Capable);
         fib.adjacency(port, local, Some(rewrite), Capability::Capable);
     }
-    fib.begin_table(false);
+    fib.begin_table();
     fib.route(Prefix::new(SOURCE.into(), 8).unwrap(), Entry::OnLink(0));
     fib.route(Prefix::new(SOURCE_V6.into(), 64).unwrap(), Entry::OnLink(0));
     for route in 0..ROUTES {

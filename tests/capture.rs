@@ -210,7 +210,7 @@ impl Line {
         lab.link("a", "r");
         lab.link("b", "r");
         lab.ip("r", &format!("route add 10.8.0.0/16 via {}", lab.address("b", "r")));
-        lab.start_router("r", "[ports]\nxcast-neighbors = \"all\"\n");
+        lab.start_router("r", "[ports]\nxcast-neighbors = \"all\"\ndriver = \"packet\"\n");
         ["a", "b"].iter().for_each(|port| lab.wait_for_port("r", port, "up"));
         Line { lab }
     }

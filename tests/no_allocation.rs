@@ -43,7 +43,7 @@ fn fib(mtu: u32, compact: bool) -> Fib {
     let rewrite = ethernet::header([4; 6], [2; 6], ethernet::TYPE_IPV4);
     fib.compact(compact);
     fib.limits(Limits { destinations_per_second: 1_000_000, ..Limits::default() });
-    fib.begin_table(false);
+    fib.begin_table();
     fib.route("10.0.0.0/8".parse().unwrap(), Entry::OnLink(0));
     fib.route("2001:db8::/64".parse().unwrap(), Entry::OnLink(0));
     for port in 1..=GATEWAYS {

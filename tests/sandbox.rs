@@ -273,7 +273,7 @@ impl Home {
     fn enter_sandbox(&self) {
         let file = self.at("etc/r.toml");
         let (config, _) = router_config::parse(&fs::read_to_string(&file).unwrap()).unwrap();
-        let in_force = sandbox::enter(&config.router, &file).unwrap();
+        let in_force = sandbox::enter(&config, &file).unwrap();
         if (&in_force.files, &in_force.calls) != (&Strength::Full, &Strength::Full) {
             eprintln!("{in_force}");
             std::process::exit(CANNOT);

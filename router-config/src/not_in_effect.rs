@@ -19,7 +19,6 @@ struct Inert {
 /// The written values that are concerned. What is not written never is.
 enum When {
     Written,
-    Word(&'static str),
     MoreThan(i128),
     NotEmpty,
 }
@@ -27,10 +26,7 @@ enum When {
 const NOT_IN_EFFECT: &[Inert] = &[
     inert("router.metrics", When::Written, "no metrics are served"),
     inert("router.workers", When::MoreThan(1), "one worker runs"),
-    inert("router.fib", When::Word("dir24"), "there is one kind of table yet"),
     inert("router.anycast-addresses", When::NotEmpty, "packets to them are not taken"),
-    inert("ports.driver", When::Word("xdp"), "packet sockets are used"),
-    inert("port.driver", When::Word("xdp"), "packet sockets are used"),
     inert("tunnel", When::NotEmpty, "tunnels stay down"),
     inert("backbone", When::Written, "no relay is contacted"),
     inert("semi-permeable.accept", When::NotEmpty, "no semi-permeable tunnel is opened"),
@@ -46,7 +42,7 @@ pub(crate) fn warn(root: &DeTable<'_>, report: &Report) {
         let keys: Vec<&str> = path.split('.').collect();
         for value in written(root, &keys) {
             if when.concerns(value.get_ref()) {
-                let label = when.label(keys.last().unwrap_or(path), value.get_ref());
+                let label = When::label(keys.last().unwrap_or(path), value.get_ref());
                 let message =
                     format!("`{label}` is accepted but not in effect in this release: {instead}");
                 report.warning(value.span(), message);
@@ -81,7 +77,6 @@ impl When {
     fn concerns(&self, value: &DeValue<'_>) -> bool {
         match self {
             Self::Written => true,
-            Self::Word(word) => value.as_str() == Some(*word),
             Self::MoreThan(limit) => {
                 value.as_integer().and_then(number).is_some_and(|number| number > *limit)
             }
@@ -90,11 +85,10 @@ impl When {
     }
 
     /// How the message names what is not in effect.
-    fn label(&self, key: &str, value: &DeValue<'_>) -> String {
-        match (self, value) {
-            (Self::Word(word), _) => format!("{key} = \"{word}\""),
-            (_, DeValue::Table(_)) => format!("[{key}]"),
-            (_, DeValue::Array(array)) if array.iter().any(|value| value.get_ref().is_table()) => {
+    fn label(key: &str, value: &DeValue<'_>) -> String {
+        match value {
+            DeValue::Table(_) => format!("[{key}]"),
+            DeValue::Array(array) if array.iter().any(|value| value.get_ref().is_table()) => {
                 format!("[[{key}]]")
             }
             _ => key.to_owned(),

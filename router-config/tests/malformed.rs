@@ -381,9 +381,6 @@ fn what_is_not_in_effect_is_warned_of_only_where_it_is_written() {
         [
             "r.toml:3:11: warning: `metrics`: no metrics are served",
             "r.toml:4:11: warning: `workers`: one worker runs",
-            "r.toml:5:7: warning: `fib = \"dir24\"`: there is one kind of table yet",
-            "r.toml:8:10: warning: `driver = \"xdp\"`: packet sockets are used",
-            "r.toml:13:10: warning: `driver = \"xdp\"`: packet sockets are used",
             "r.toml:16:10: warning: `accept`: no semi-permeable tunnel is opened",
         ]
     );

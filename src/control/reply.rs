@@ -22,9 +22,9 @@ pub struct Ports {
 pub struct PortState {
     /// The interface's name.
     pub interface: String,
-    /// How packets are read and sent.
+    /// How packets are read and sent: `packet`, `packet+xdp` or `xdp`; empty if not at all.
     pub driver: String,
-    /// Why not by a faster driver, or why not at all.
+    /// Why not by the driver that is wanted, or why not at all; empty if it is that one.
     pub why_not: String,
     /// The check of sources.
     pub reverse_path: String,
@@ -167,8 +167,7 @@ pub fn counters(counters: &Counters) -> Value {
         ("probes-returned", counters.probes_returned),
         ("bytes-received", counters.bytes_received),
         ("bytes-sent", counters.bytes_sent),
-        // There is no cache of partitions yet, so nothing was ever found in it.
-        ("partition-cache-hits", 0),
+        ("partition-cache-hits", counters.partition_cache_hits),
     ];
     fields
         .into_iter()

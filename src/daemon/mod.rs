@@ -35,6 +35,7 @@ use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
+use settings::drivers;
 pub use settings::rib_settings;
 pub use sockets::DeviceReport;
 pub use worker::Report;
@@ -104,6 +105,8 @@ pub type Reread = Box<dyn Fn() -> Result<Config, String>>;
 /// A router.
 pub struct Daemon {
     config: Config,
+    /// Whether the start has left it possible to load programs into the kernel.
+    may_load: bool,
     reread: Reread,
     /// See [`Fib::secret`].
     secret: u64,
@@ -112,6 +115,8 @@ pub struct Daemon {
     mirror: Mirror,
     rib: Rib,
     fib: Arc<Fib>,
+    /// Older ones that a worker may use still. Freed here, as that takes a while.
+    retired: Vec<Arc<Fib>>,
     worker: WorkerHandle,
     ports: Ports,
     probing: Probing,
@@ -150,6 +155,7 @@ impl Daemon {
             registry.register(&mut SourceFd(&mirror.as_raw_fd()), KERNEL, Interest::READABLE);
         registered.map_err(system("cannot wait for the kernel's changes"))?;
 
+        let may_load = !config.router.sandbox || sandbox::wants_programs(&config);
         let secret = RandomState::new().hash_one(0);
         let settings = rib_settings(&config, secret);
         let code_points = settings.code_points;
@@ -162,7 +168,7 @@ impl Daemon {
         let fib = Arc::new(rib.compile());
         let mut ports = Ports::open(&config.router.name, code_points)?;
         ports.follow(&fib);
-        let worker = WorkerHandle::start(Arc::clone(&fib), waker)
+        let worker = WorkerHandle::start(Arc::clone(&fib), drivers(&config, may_load), waker)
             .map_err(system("cannot start the worker"))?;
         worker.report().ok_or(DaemonError::Worker)?; // its sockets are open now
         let reporter = Reporter::open().map_err(system("cannot open a UDP socket"))?;
@@ -171,6 +177,7 @@ impl Daemon {
         }
         let mut daemon = Daemon {
             config,
+            may_load,
             reread,
             secret,
             poll,
@@ -178,6 +185,7 @@ impl Daemon {
             mirror,
             rib,
             fib,
+            retired: Vec::new(),
             worker,
             ports,
             probing: Probing::new(secret),
@@ -204,7 +212,7 @@ impl Daemon {
             true => String::new(),
             false => format!(" (not up: {})", down.join(", ")),
         };
-        format!("{} ports up{down}, {} routes", up.len(), self.rib.routes().len())
+        format!("{} ports up{down}, {} routes", up.len(), self.rib.route_count())
     }
 
     /// Runs until a signal or a request says stop. `ready` is called once the gateways are known,
@@ -265,18 +273,26 @@ impl Daemon {
         }
     }
 
-    /// Compiles and publishes a Fib. A large one is not compiled more often than to leave most
-    /// of the time to other work; changes meanwhile go into the next one together.
+    /// Compiles and publishes a Fib. That takes its time where much has changed, so it is not done
+    /// more often than to leave most of the time to other work; changes meanwhile go into the next
+    /// one together.
     fn publish(&mut self) {
         let start = Instant::now();
         self.note_used();
-        self.fib = Arc::new(self.rib.compile());
-        self.worker.publish(Arc::clone(&self.fib));
+        let fib = Arc::new(self.rib.compile());
+        self.worker.publish(Arc::clone(&fib));
+        self.retired.push(std::mem::replace(&mut self.fib, fib));
+        self.free_retired();
         self.ports.follow(&self.fib);
         self.look_for_gateways();
         self.probing.follow(&self.fib, &self.rib);
         self.outdated = false;
         self.next_publish = Instant::now() + start.elapsed() * COMPILE_SHARE;
+    }
+
+    /// Frees the Fibs that no worker uses any more.
+    fn free_retired(&mut self) {
+        self.retired.retain(|fib| Arc::strong_count(fib) > 1);
     }
 
     /// Does what the worker asks for.
@@ -336,6 +352,7 @@ impl Daemon {
             return;
         }
         self.next_upkeep = now + UPKEEP_INTERVAL;
+        self.free_retired();
         self.ports.retry(&self.fib);
         self.look_for_gateways();
         self.note_used();
@@ -432,6 +449,7 @@ impl Daemon {
                 .to_owned());
         }
         self.rib.set_settings(rib_settings(&config, self.secret));
+        self.worker.set_drivers(drivers(&config, self.may_load));
         self.config = config;
         self.publish();
         tracing::info!("the configuration was reloaded");

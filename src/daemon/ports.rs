@@ -139,8 +139,8 @@ impl Ports {
         };
         control::PortState {
             interface: port.name.clone(),
-            driver: "packet".to_owned(),
-            why_not: device.error.unwrap_or_else(|| "xdp is not built in this release".to_owned()),
+            driver: device.driver.to_owned(),
+            why_not: device.error.or(device.why_not).unwrap_or_default(),
             reverse_path: match port.reverse_path {
                 ReversePath::Strict => "strict".to_owned(),
                 ReversePath::Loose => "loose".to_owned(),

@@ -4,8 +4,9 @@
 //! the descriptor limit is raised. `enter` then makes the control socket's folder and gives up,
 //! in this order:
 //!
-//! 1. **capabilities**: all but those that packet sockets, rtnetlink and nftables need for as
-//!    long as the router runs, for ports may appear at any time;
+//! 1. **capabilities**: all but those that packet sockets, rtnetlink, nftables and, where a port
+//!    asks for the driver `xdp`, programs in the kernel need for as long as the router runs, for
+//!    ports may appear at any time;
 //! 2. **new privileges** by executing a program;
 //! 3. **files and TCP ports** (landlock), where the kernel has it: the configuration's folder can
 //!    be read, for a reload; sockets can be made and removed in the control socket's folder;
@@ -28,7 +29,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use router_config::{Metrics, Router};
+use router_config::{Config, Driver, Metrics, Router};
 
 use crate::io::{forbid_new_privileges, may_change};
 use files::Permits;
@@ -111,23 +112,34 @@ impl fmt::Display for InForce {
     }
 }
 
+/// Whether a router with these settings loads programs into the kernel: a port asks for the driver
+/// `xdp`. Otherwise that is given up.
+pub fn wants_programs(config: &Config) -> bool {
+    let mut drivers: Vec<Driver> = config.port.iter().map(|port| port.driver).collect();
+    if drivers.is_empty() {
+        drivers.push(config.ports.driver);
+    }
+    drivers.contains(&Driver::Xdp)
+}
+
 /// Gives up what a router with these settings does not need while it runs. `config_file` is where
 /// reloads read. Call it before any other thread exists.
 ///
 /// # Errors
 /// What must be given up cannot be, or the control socket could not be served afterwards. Part of
 /// it may be given up then: end the process.
-pub fn enter(router: &Router, config_file: &Path) -> Result<InForce, SandboxError> {
+pub fn enter(config: &Config, config_file: &Path) -> Result<InForce, SandboxError> {
+    let (router, programs) = (&config.router, wants_programs(config));
     let folder = folder_of(&router.control_socket);
     let made = fs::create_dir_all(&folder);
     made.map_err(|error| SandboxError::MakeFolder { folder: folder.clone(), error })?;
     let permits = permits(router, config_file);
 
-    let capabilities = capabilities::reduce()?;
+    let capabilities = capabilities::reduce(programs)?;
     forbid_new_privileges().map_err(SandboxError::NewPrivileges)?;
     may_change(&folder).map_err(|error| SandboxError::Folder { folder, error })?;
     let (files, calls) = match router.sandbox {
-        true => (files::confine(&permits)?, calls::confine()?),
+        true => (files::confine(&permits)?, calls::confine(programs)?),
         false => (Strength::Off, Strength::Off),
     };
     warn_of_lost_configuration(config_file);

@@ -1,9 +1,12 @@
 //! From the configuration to what the rib needs of it.
 
-use router_config::{Config, IpNetwork, Port, ReversePath, RouteTarget, XcastNeighbors};
+use router_config::{Config, FibKind, IpNetwork, Port, ReversePath, RouteTarget, XcastNeighbors};
 
 use super::code_points;
-use crate::fib::{self, Limits, Prefix};
+use super::sockets::Drivers;
+use crate::fib::{self, Limits, Prefix, TableKind};
+use crate::io::device::Driver;
+use crate::io::large_pages;
 use crate::rib::{NeighborPolicy, PortPolicy, PortSettings, Settings, StaticRoute, StaticTarget};
 
 /// The rib's settings; `secret` is a random number.
@@ -37,7 +40,25 @@ pub fn rib_settings(config: &Config, secret: u64) -> Settings {
             icmp_errors_per_second: config.limits.icmp_errors_per_second,
         },
         compact: config.router.compact,
+        table: match config.router.fib {
+            FibKind::Poptrie => TableKind::Poptrie,
+            FibKind::Dir24 => TableKind::Dir24(large_pages),
+        },
         secret,
+    }
+}
+
+/// The drivers that the configuration asks for.
+pub(super) fn drivers(config: &Config, may_load: bool) -> Drivers {
+    let listed = config.port.iter().map(|port| (port.interface.clone(), driver(port.driver)));
+    Drivers { listed: listed.collect(), other: driver(config.ports.driver), may_load }
+}
+
+fn driver(wanted: router_config::Driver) -> Driver {
+    match wanted {
+        router_config::Driver::Auto => Driver::Auto,
+        router_config::Driver::Packet => Driver::Packet,
+        router_config::Driver::Xdp => Driver::Xdp,
     }
 }
 

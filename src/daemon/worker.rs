@@ -19,7 +19,7 @@ use crate::fib::{Fib, PortId};
 use crate::forward::{Counters, Heard, Sample};
 use crate::io::inject::LocalStack;
 
-use super::sockets::{DeviceReport, PacketEngine, Sockets};
+use super::sockets::{DeviceReport, Drivers, PacketEngine, Sockets};
 
 const WAKE: Token = Token(usize::MAX);
 /// How often waiting packets are looked after.
@@ -52,6 +52,8 @@ enum Command {
     Samples(Sender<DroppedPackets>),
     /// Send a frame by a port.
     Emit(PortId, Vec<u8>),
+    /// Ports have other drivers from now on.
+    Drivers(Drivers),
     Stop,
 }
 
@@ -86,7 +88,11 @@ pub(super) struct WorkerHandle {
 
 impl WorkerHandle {
     /// Starts a worker; `notify` wakes the control thread when there are events.
-    pub(super) fn start(fib: Arc<Fib>, notify: Arc<Waker>) -> io::Result<WorkerHandle> {
+    pub(super) fn start(
+        fib: Arc<Fib>,
+        drivers: Drivers,
+        notify: Arc<Waker>,
+    ) -> io::Result<WorkerHandle> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let local = LocalStack::open()?;
@@ -95,7 +101,7 @@ impl WorkerHandle {
         let published = Arc::new(ArcSwap::new(Arc::clone(&fib)));
         let worker = Worker {
             engine: Engine::new(&fib, local),
-            sockets: Sockets::default(),
+            sockets: Sockets::new(drivers),
             published: Arc::clone(&published),
             fib,
             poll,
@@ -123,6 +129,13 @@ impl WorkerHandle {
     /// Lets the worker go on with another Fib.
     pub(super) fn publish(&self, fib: Arc<Fib>) {
         self.published.store(fib);
+        self.wake();
+    }
+
+    /// Has other drivers used.
+    pub(super) fn set_drivers(&self, drivers: Drivers) {
+        // A worker that has ended is looked after elsewhere.
+        let _gone = self.commands.send(Command::Drivers(drivers));
         self.wake();
     }
 
@@ -272,6 +285,10 @@ impl Worker {
                 Command::Emit(port, frame) => {
                     // What cannot be sent is like a probe that is lost.
                     let _unsent = self.engine.emit(port, &frame);
+                }
+                Command::Drivers(drivers) => {
+                    self.sockets.set_drivers(drivers);
+                    self.sockets.follow(&self.fib, &mut self.engine, self.poll.registry());
                 }
             }
         }

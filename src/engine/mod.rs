@@ -17,8 +17,8 @@ use std::time::Instant;
 
 use crate::fib::{Adjacency, Fib, PortId, is_link_local};
 use crate::forward::{
-    Counters, DropReason, Heard, LINK_HEADER_LEN, Output, Packet, PortCounters, Replica, Sample,
-    Target, Time, process,
+    Batch, Counters, DropReason, Heard, LINK_HEADER_LEN, Output, Packet, PortCounters, Replica,
+    Sample, Sent, Target, Time, process, process_batch,
 };
 use crate::io::{Deliver, Receive, Transmit};
 use crate::wire::{ethernet, probe};
@@ -48,6 +48,32 @@ pub struct Engine<R, T, D> {
     /// What became of this node's own packets, where that is asked for.
     failures: Option<Vec<Failure>>,
     start: Instant,
+}
+
+/// Frames taken from a port that are still to be processed.
+struct Received<'a, R> {
+    receiver: &'a mut R,
+    port: PortId,
+    done: usize,
+    taken: usize,
+}
+
+impl<R: Receive> Batch for Received<'_, R> {
+    fn len(&self) -> usize {
+        self.taken - self.done
+    }
+
+    fn packet(&mut self, index: usize) -> Packet<'_> {
+        let index = self.done + index;
+        let frame = self.receiver.frame(index);
+        Packet {
+            buffer: frame.bytes,
+            start: LINK_HEADER_LEN,
+            port: Some(self.port),
+            to_group: frame.to_group,
+            index: index as u16,
+        }
+    }
 }
 
 /// Destinations of one of this node's own packets that a copy did not reach.
@@ -126,6 +152,11 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
         &self.out.counters
     }
 
+    /// Switches the partition cache, which is on at first; see [`Output::use_partition_cache`].
+    pub fn use_partition_cache(&mut self, on: bool) {
+        self.out.use_partition_cache(on);
+    }
+
     /// Whether packets wait for neighbors, so that [`tend`](Engine::tend) is due now and then.
     pub fn is_waiting(&self) -> bool {
         !self.hold.is_empty()
@@ -148,16 +179,8 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
         let taken = receiver.take(BATCH);
         let mut done = 0;
         while done < taken && self.out.has_room() {
-            let frame = receiver.frame(done);
-            let packet = Packet {
-                buffer: frame.bytes,
-                start: LINK_HEADER_LEN,
-                port: Some(port as PortId),
-                to_group: frame.to_group,
-                index: done as u16,
-            };
-            process(fib, packet, time, &mut self.out);
-            done += 1;
+            let mut batch = Received { receiver: &mut receiver, port: port as PortId, done, taken };
+            done += process_batch(fib, &mut batch, time, &mut self.out);
         }
         if done > 0 {
             self.dispatch(fib, false, now, |packet| receiver.bytes(usize::from(packet)));
@@ -249,51 +272,60 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
         now: Instant,
         buffer: impl Fn(u16) -> &'a [u8],
     ) {
-        let time = self.time(now);
         for notice in self.out.notices.list() {
             let packet = self.out.notices.packet(notice);
             self.notifier.tell(fib, notice, packet, &mut self.local);
         }
-        let failures = &mut self.failures.as_mut().filter(|_| own);
         for at in 0..self.out.replicas().len() {
-            let replica = self.out.replicas()[at];
-            match replica.target {
+            match self.out.replicas()[at].target {
                 Target::Port(port) => self.queues[usize::from(port)].push(at as u16),
-                Target::Host { from } => {
-                    let (head, tail) = self.out.pieces(&replica, buffer(replica.packet));
-                    let scope = from.and_then(|port| Some(fib.port(port)?.interface));
-                    let taken = self.local.deliver(&head[LINK_HEADER_LEN..], tail, scope);
-                    match taken {
-                        true => self.out.counters.sent(&replica),
-                        false => {
-                            let buffer = buffer(replica.packet);
-                            let failed = (&replica, DropReason::TransmitFailed);
-                            fail(&mut self.out, failures, failed, buffer, time);
-                        }
-                    }
-                }
-                Target::Neighbor { port, address } => {
-                    let (head, tail) = self.out.pieces(&replica, buffer(replica.packet));
-                    match self.hold.put(&replica, own, head, tail, now) {
-                        Ok(first) => {
-                            self.out.counters.held(&replica);
-                            self.wanted.extend(first.then_some((port, address)));
-                        }
-                        Err(hold::Full) => {
-                            let buffer = buffer(replica.packet);
-                            let failed = (&replica, DropReason::NeighborUnresolved);
-                            fail(&mut self.out, failures, failed, buffer, time);
-                        }
-                    }
-                }
+                _ => self.keep_here(fib, at, own, now, &buffer),
             }
         }
+        let time = self.time(now);
         for port in 0..self.queues.len() {
             if !self.queues[port].is_empty() {
                 self.send_queue(port, own, time, &buffer);
             }
         }
         self.out.clear();
+    }
+
+    /// Delivers a replica to this node, or holds it until its neighbor is resolved.
+    fn keep_here<'a>(
+        &mut self,
+        fib: &Fib,
+        at: usize,
+        own: bool,
+        now: Instant,
+        buffer: &impl Fn(u16) -> &'a [u8],
+    ) {
+        let replica = self.out.replicas()[at];
+        let (head, tail) = self.out.pieces(&replica, buffer(replica.packet));
+        let refusal = match replica.target {
+            Target::Port(_) => None,
+            Target::Host { from } => {
+                let scope = from.and_then(|port| Some(fib.port(port)?.interface));
+                let taken = self.local.deliver(&head[LINK_HEADER_LEN..], tail, scope);
+                taken.then(|| self.out.counters.sent(&replica));
+                (!taken).then_some(DropReason::TransmitFailed)
+            }
+            Target::Neighbor { port, address } => {
+                match self.hold.put(&replica, own, head, tail, now) {
+                    Ok(first) => {
+                        self.out.counters.held(&replica);
+                        self.wanted.extend(first.then_some((port, address)));
+                        None
+                    }
+                    Err(hold::Full) => Some(DropReason::NeighborUnresolved),
+                }
+            }
+        };
+        if let Some(reason) = refusal {
+            let time = self.time(now);
+            let failures = &mut self.failures.as_mut().filter(|_| own);
+            fail(&mut self.out, failures, (&replica, reason), buffer(replica.packet), time);
+        }
     }
 
     fn send_queue<'a>(
@@ -303,28 +335,30 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
         time: Time,
         buffer: &impl Fn(u16) -> &'a [u8],
     ) {
-        let (queue, out, refused) = (&self.queues[port], &self.out, &mut self.refused);
-        let replica = |index: usize| &out.replicas()[usize::from(queue[index])];
+        let queue = &self.queues[port];
         match &mut self.transmitters[port] {
-            Some(transmitter) => transmitter.transmit(
-                queue.len(),
-                |index| out.pieces(replica(index), buffer(replica(index).packet)),
-                |index, taken| refused.extend((!taken).then_some(queue[index])),
-            ),
-            None => refused.extend(queue),
-        }
-        // Both lists are in the same order.
-        let failures = &mut self.failures.as_mut().filter(|_| own);
-        let mut refused = self.refused.drain(..).peekable();
-        for at in self.queues[port].drain(..) {
-            let replica = self.out.replicas()[usize::from(at)];
-            match refused.next_if_eq(&at) {
-                None => self.out.counters.sent(&replica),
-                Some(_) => {
-                    let failed = (&replica, DropReason::TransmitFailed);
-                    fail(&mut self.out, failures, failed, buffer(replica.packet), time);
-                }
+            Some(transmitter) => {
+                let (replicas, counters) = self.out.to_send();
+                let replica = |index: usize| replicas.replica(queue[index]);
+                let mut sent = Sent::default();
+                transmitter.transmit(
+                    queue.len(),
+                    |index| replicas.pieces(replica(index), buffer(replica(index).packet)),
+                    |index, taken| match taken {
+                        true => sent.add(replica(index)),
+                        false => self.refused.push(queue[index]),
+                    },
+                );
+                counters.sent_by(port as PortId, &sent);
             }
+            None => self.refused.extend(queue),
+        }
+        self.queues[port].clear();
+        let failures = &mut self.failures.as_mut().filter(|_| own);
+        for at in self.refused.drain(..) {
+            let replica = self.out.replicas()[usize::from(at)];
+            let failed = (&replica, DropReason::TransmitFailed);
+            fail(&mut self.out, failures, failed, buffer(replica.packet), time);
         }
     }
 

@@ -64,7 +64,7 @@ fn fib(generation: u64, gateway: bool, host: bool) -> Fib {
     if host {
         fib.adjacency(2, HOST.into(), Some(rewrite(2)), Capability::Capable);
     }
-    fib.begin_table(false);
+    fib.begin_table();
     let subnet = |id: u8| Prefix::new(Ipv4Addr::new(10, 0, id, 0).into(), 24).unwrap();
     let far = Prefix::new(FAR.into(), 8).unwrap();
     fib.route_via(far, vec![Hop { port: 1, gateway: GATEWAY.into(), weight: 1 }]);

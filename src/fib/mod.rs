@@ -9,21 +9,40 @@
 //! host routes of the same table, so each of them costs nothing extra.
 
 mod adjacency;
+mod bits;
 mod builder;
-mod lpm;
+mod compiler;
+mod dir24;
+mod encode;
+mod pages;
+mod poptrie;
 mod prefix;
-mod ranges;
+mod routes;
+mod sweep;
+pub mod synthetic;
+mod targets;
 
 use std::net::IpAddr;
 
 pub use adjacency::{Adjacency, AdjacencyId, Capability, Rewrite};
-pub use builder::{FibBuilder, Hop};
+pub use builder::FibBuilder;
+pub use compiler::{Compiler, Table};
+pub use pages::TableKind;
 pub use prefix::Prefix;
 pub(crate) use prefix::mask_v4;
+pub use routes::{ActionId, Outcome, Routes};
+pub use targets::Hop;
 
 use crate::wire::CodePoints;
-use lpm::Lpm;
-use ranges::Ranges;
+use pages::TableV4;
+use poptrie::Poptrie;
+
+/// Leading bits of an IPv4 address that lead to a chunk, and those that lead to a word in it.
+const ROOT_V4: u32 = 12;
+const SLOT_V4: u32 = 6;
+/// The same of an IPv6 address.
+const ROOT_V6: u32 = 22;
+const SLOT_V6: u32 = 6;
 
 /// The index of a [`Port`] in its [`Fib`]. Stays with an interface while that exists.
 pub type PortId = u16;
@@ -32,7 +51,7 @@ pub type PortId = u16;
 pub type EntryId = u32;
 
 /// Where packets to an address go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Entry {
     /// No route.
     NoRoute,
@@ -57,8 +76,39 @@ pub enum Entry {
     Gateways(GatewayGroup),
 }
 
-/// Gateways that share the traffic of some prefixes.
+/// What most entries come to, in one word that the packet path reads for each destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lead(u32);
+
+impl Lead {
+    /// Not so simple: the entry says it.
+    pub(crate) const ELSEWHERE: Lead = Lead(u32::MAX);
+    const DIRECT: u32 = 1 << 31;
+
+    /// Of an entry whose group's gateways are among `members`.
+    fn of(entry: &Entry, members: &[AdjacencyId]) -> Lead {
+        match entry {
+            Entry::Neighbor(id) => Lead(id | Lead::DIRECT),
+            Entry::Gateways(GatewayGroup { first, count: 1, .. }) => Lead(members[*first as usize]),
+            _ => Lead::ELSEWHERE,
+        }
+    }
+
+    /// The one adjacency that it leads to.
+    #[inline]
+    pub(crate) fn adjacency(self) -> AdjacencyId {
+        self.0 & !Lead::DIRECT
+    }
+
+    /// Whether that is the destination itself.
+    #[inline]
+    pub(crate) fn is_direct(self) -> bool {
+        self.0 & Lead::DIRECT != 0
+    }
+}
+
+/// Gateways that share the traffic of some prefixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GatewayGroup {
     /// Range in the Fib's list of group members, each as often as it has weight.
     first: u32,
@@ -128,9 +178,11 @@ pub enum ReversePath {
 pub struct Fib {
     generation: u64,
     code_points: CodePoints,
-    v4: Lpm,
-    v6: Ranges,
+    v4: TableV4,
+    v6: Poptrie<ROOT_V6, SLOT_V6>,
     entries: Vec<Entry>,
+    /// By entry.
+    leads: Vec<Lead>,
     members: Vec<AdjacencyId>,
     /// Sorted by port and address.
     adjacencies: Vec<Adjacency>,
@@ -184,11 +236,39 @@ impl Fib {
         self.generation
     }
 
+    /// The octets of the tables it refers to.
+    pub fn memory(&self) -> usize {
+        self.memory_beside(None)
+    }
+
+    /// How many octets of tables this one adds where `before` is kept too: all that the two do not
+    /// share.
+    pub fn memory_beyond(&self, before: &Fib) -> usize {
+        self.memory_beside(Some(before))
+    }
+
+    fn memory_beside(&self, before: Option<&Fib>) -> usize {
+        let v4 = match (&self.v4, before.map(|before| &before.v4)) {
+            (TableV4::Poptrie(table), Some(TableV4::Poptrie(before))) => table.memory(Some(before)),
+            (TableV4::Poptrie(table), _) => table.memory(None),
+            (TableV4::Dir24(table), Some(TableV4::Dir24(before))) => table.memory(Some(before)),
+            (TableV4::Dir24(table), _) => table.memory(None),
+        };
+        let v6 = self.v6.memory(before.map(|before| &before.v6));
+        v4 + v6
+            + size_of_val::<[Entry]>(&self.entries)
+            + size_of_val::<[AdjacencyId]>(&self.members)
+            + size_of_val::<[Adjacency]>(&self.adjacencies)
+    }
+
     /// Looks one address up.
     #[inline]
     pub fn lookup(&self, address: IpAddr) -> EntryId {
         match address {
-            IpAddr::V4(v4) => self.v4.lookup(v4.to_bits()),
+            IpAddr::V4(v4) => match &self.v4 {
+                TableV4::Poptrie(table) => table.lookup(v4.to_bits()),
+                TableV4::Dir24(table) => table.lookup(v4.to_bits()),
+            },
             IpAddr::V6(v6) => self.v6.lookup(v6.to_bits()),
         }
     }
@@ -197,7 +277,10 @@ impl Fib {
     /// `results` receive the entries.
     #[inline]
     pub fn lookup_batch_v4(&self, addresses: &[u32], results: &mut [EntryId]) {
-        self.v4.lookup_batch(addresses, results);
+        match &self.v4 {
+            TableV4::Poptrie(table) => table.lookup_batch(addresses, results),
+            TableV4::Dir24(table) => table.lookup_batch(addresses, results),
+        }
     }
 
     /// The same for IPv6.
@@ -240,6 +323,12 @@ impl Fib {
     #[inline]
     pub fn entry(&self, id: EntryId) -> &Entry {
         &self.entries[id as usize]
+    }
+
+    /// What each entry comes to, by its index.
+    #[inline]
+    pub(crate) fn leads(&self) -> &[Lead] {
+        &self.leads
     }
 
     /// The gateway of `group` that a packet with `flow` takes: every destination of a packet that
@@ -314,6 +403,12 @@ impl Fib {
         allowed(&self.limits.destinations, destination)
     }
 
+    /// Whether some destinations may not be reached.
+    #[inline]
+    pub fn limits_destinations(&self) -> bool {
+        !self.limits.destinations.is_empty()
+    }
+
     /// Who may send, to whom, and how much.
     #[inline]
     pub fn limits(&self) -> &Limits {
@@ -355,3 +450,6 @@ pub(crate) fn mix(mut value: u64) -> u64 {
     value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
 }
+
+#[cfg(test)]
+mod tests;

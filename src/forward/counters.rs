@@ -18,6 +18,8 @@ pub struct Counters {
     pub packets_forwarded: u64,
     /// Packets that came to nothing.
     pub packets_dropped: u64,
+    /// Packets whose partition by next hop was that of an earlier one.
+    pub partition_cache_hits: u64,
     /// Replicas handed to a link.
     pub replicas_sent: u64,
     /// Replicas that became unicast because one destination was left (X2U).
@@ -89,37 +91,32 @@ impl Counters {
     }
 
     /// A replica was handed to its link, or delivered to this node.
-    #[inline]
     pub fn sent(&mut self, replica: &Replica) {
-        if replica.form == Form::Probe {
-            self.probes_answered += 1;
-            return;
-        }
-        let destinations = u64::from(replica.destinations());
-        let port = match replica.target {
+        match replica.target {
+            Target::Host { .. } if replica.form == Form::Probe => self.probes_answered += 1,
             Target::Host { .. } => {
-                self.destinations_delivered += destinations;
-                return;
+                self.destinations_delivered += u64::from(replica.destinations());
             }
-            Target::Port(port) | Target::Neighbor { port, .. } => port,
-        };
-        let bytes = replica.ip_len() as u64;
-        self.destinations_forwarded += destinations;
-        self.replicas_sent += 1;
-        self.bytes_sent += bytes;
-        match replica.form {
-            // Of the fragments of a copy the last one counts.
-            _ if destinations == 0 => {}
-            Form::Xcast | Form::Probe => {}
-            Form::Unicast => self.unicast_conversions += 1,
-            Form::PrematureUnicast => self.premature_unicast_conversions += 1,
+            Target::Port(port) | Target::Neighbor { port, .. } => {
+                let mut sent = Sent::default();
+                sent.add(replica);
+                self.sent_by(port, &sent);
+            }
         }
+    }
+
+    /// Replicas were handed to the link of a port.
+    pub fn sent_by(&mut self, port: PortId, sent: &Sent) {
+        self.probes_answered += sent.probes;
+        self.destinations_forwarded += sent.destinations;
+        self.replicas_sent += sent.xcast + sent.unicast;
+        self.bytes_sent += sent.bytes;
+        self.unicast_conversions += sent.conversions;
+        self.premature_unicast_conversions += sent.premature;
         if let Some(port) = self.ports.get_mut(usize::from(port)) {
-            port.bytes_sent += bytes;
-            match replica.form {
-                Form::Xcast => port.replicas_sent_xcast += 1,
-                _ => port.replicas_sent_unicast += 1,
-            }
+            port.bytes_sent += sent.bytes;
+            port.replicas_sent_xcast += sent.xcast;
+            port.replicas_sent_unicast += sent.unicast;
         }
     }
 
@@ -140,6 +137,43 @@ impl Counters {
     /// follows.
     pub fn released(&mut self, replica: &Replica) {
         self.destinations_pending -= u64::from(traffic(replica));
+    }
+}
+
+/// Replicas that were handed to the link of one port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    probes: u64,
+    xcast: u64,
+    unicast: u64,
+    /// Of `unicast`, fragments counting by their copies.
+    conversions: u64,
+    premature: u64,
+    destinations: u64,
+    bytes: u64,
+}
+
+impl Sent {
+    /// Adds one.
+    #[inline]
+    pub fn add(&mut self, replica: &Replica) {
+        let destinations = u64::from(replica.destinations());
+        // Of the fragments of a copy the last one counts.
+        let whole = u64::from(destinations > 0);
+        match replica.form {
+            Form::Probe => return self.probes += 1,
+            Form::Xcast => self.xcast += 1,
+            Form::Unicast => {
+                self.unicast += 1;
+                self.conversions += whole;
+            }
+            Form::PrematureUnicast => {
+                self.unicast += 1;
+                self.premature += whole;
+            }
+        }
+        self.destinations += destinations;
+        self.bytes += replica.ip_len() as u64;
     }
 }
 

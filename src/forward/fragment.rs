@@ -4,7 +4,6 @@
 use super::output::Output;
 use super::packet::Parsed;
 use super::replica::{LINK_HEADER_LEN, Replica, Span};
-use super::rewrite::Made;
 use crate::wire::ipv4;
 
 /// Octets of payload in each fragment but the last, if packets can be cut for a link of this
@@ -17,13 +16,8 @@ pub(super) fn payload_len(parsed: &Parsed, mtu: usize) -> Option<usize> {
 
 /// Cuts a finished unicast copy, described by `whole`, into replicas with `size` octets of payload
 /// each. The last one stands for the destination. Returns whether there was room for all.
-pub(super) fn cut(
-    parsed: &Parsed,
-    (_, head, tail): Made,
-    whole: Replica,
-    size: usize,
-    out: &mut Output,
-) -> bool {
+pub(super) fn cut(parsed: &Parsed, whole: Replica, size: usize, out: &mut Output) -> bool {
+    let Replica { head, tail, .. } = whole;
     let header_len = parsed.xcast - parsed.ip;
     let in_head = head.len as usize - LINK_HEADER_LEN - header_len;
     let payload_len = in_head + tail.len as usize;
@@ -42,7 +36,7 @@ pub(super) fn cut(
             },
         };
         let is_last = end == payload_len;
-        let ip = &mut out.head_mut(fragment.0)[LINK_HEADER_LEN..];
+        let ip = &mut out.heads.of(fragment.0)[LINK_HEADER_LEN..];
         ipv4::make_fragment(ip, header_len, (end - start) as u16, start as u16, !is_last);
         let live = if is_last { whole.live } else { 0 };
         // An error quotes the beginning of a datagram, or nothing (RFC 1122 section 3.2.2).
@@ -60,9 +54,12 @@ pub(super) fn cut(
 
 /// A head for a later fragment: the same headers, options kept that are to be copied.
 fn later_head(first: Span, header_len: usize, out: &mut Output) -> Option<Span> {
-    let own = out.take_head(LINK_HEADER_LEN + header_len)?;
-    let start = first.start as usize;
-    out.heads.copy_within(start..start + LINK_HEADER_LEN + header_len, own.start as usize);
-    ipv4::blank_uncopied_options(&mut out.head_mut(own)[LINK_HEADER_LEN..][..header_len]);
+    if out.is_full() {
+        return None;
+    }
+    let length = LINK_HEADER_LEN + header_len;
+    let (own, _) = out.heads.take(length)?;
+    out.heads.copy(first, own);
+    ipv4::blank_uncopied_options(&mut out.heads.of(own)[LINK_HEADER_LEN..][..header_len]);
     Some(own)
 }

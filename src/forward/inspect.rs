@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::packet::{Packet, parse};
+use super::packet::{Packet, Parsed, parse};
 use super::reason::DropReason;
-use crate::fib::{Fib, PortId};
+use crate::fib::{Entry, Fib, PortId, is_link_local};
 use crate::wire::{ipv4, ipv6, xcast4};
 
 /// A valid Xcast packet.
@@ -40,7 +40,12 @@ pub fn inspect<'a>(
     port: Option<PortId>,
 ) -> Result<Inspected<'a>, DropReason> {
     let packet = Packet { buffer: bytes, start: 0, port, to_group: false, index: 0 };
-    let parsed = parse(fib, &packet)?;
+    let mut parsed = Parsed::NOTHING;
+    parse(fib, &packet, &mut parsed).map_err(|unread| unread.reason(fib, &packet))?;
+    let is_bad = fib.entry_for(parsed.source, port) == Entry::Bad;
+    if is_bad || is_link_local(parsed.source) && !parsed.all_on_link(fib, &packet) {
+        return Err(DropReason::Source);
+    }
     let buffer = &*packet.buffer;
     let listed = |index| (parsed.address(buffer, index), parsed.port(buffer, index));
     let live = xcast4::live_indices(parsed.live).map(listed).collect();

@@ -8,7 +8,7 @@ use super::Time;
 use super::packet::{Packet, Parsed};
 use super::reason::DropReason;
 use super::replica::Span;
-use super::scratch::Scratch;
+use super::scratch::Drops;
 use crate::fib::{Entry, PortId};
 use crate::wire::ipv4::protocol;
 use crate::wire::{trace, udp};
@@ -111,19 +111,19 @@ const QUOTE_LEN_MAX: usize = 2304;
 pub(super) fn note(
     packet: &Packet<'_>,
     parsed: &Parsed,
-    scratch: &Scratch,
+    drops: &Drops,
     notices: &mut Notices,
     now: Time,
 ) {
-    if scratch.dropped.len() == 0 || packet.port.is_none() || !is_answerable(packet, parsed) {
+    if packet.port.is_none() || !is_answerable(packet, parsed) {
         return;
     }
-    for (reason, _) in scratch.dropped.iter() {
+    for (reason, _) in drops.iter() {
         let kind = match reason {
             DropReason::TtlExpired if asks_for_trace(packet, parsed) => NoticeKind::Trace,
             DropReason::TtlExpired => NoticeKind::TimeExceeded,
             DropReason::NoRoute => NoticeKind::NoRoute,
-            DropReason::TooBig => NoticeKind::TooBig(scratch.narrowest),
+            DropReason::TooBig => NoticeKind::TooBig(drops.narrowest),
             _ => continue,
         };
         notices.note(kind, parsed, packet, now);

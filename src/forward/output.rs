@@ -6,6 +6,7 @@
 //! received buffer itself.
 
 use super::Time;
+use super::cache::Cache;
 use super::counters::{Counters, PortCounters};
 use super::notice::Notices;
 use super::packet::EXTENSIONS_LEN_MAX;
@@ -14,6 +15,7 @@ use super::reason::DropReason;
 use super::replica::{LINK_HEADER_LEN, Replica, Span};
 use super::samples::Samples;
 use super::scratch::Scratch;
+use super::stage::Stage;
 use crate::fib::{Fib, PortId, Rewrite};
 use crate::wire::{ethernet, ipv6, xcast4, xcast6};
 
@@ -41,11 +43,67 @@ pub struct Output {
     /// What sources are to be told.
     pub notices: Notices,
     pub(super) scratch: Scratch,
+    pub(super) stage: Stage,
+    pub(super) cache: Cache,
     pub(super) replicas: Vec<Replica>,
-    pub(super) heads: Vec<u8>,
-    heads_used: usize,
+    pub(super) heads: Heads,
     /// Probes that came in, to be looked at by the control plane.
     pub(super) heard: Vec<Heard>,
+}
+
+/// The replicas of a batch, and where their bytes are.
+#[derive(Clone, Copy)]
+pub struct Replicas<'a> {
+    list: &'a [Replica],
+    heads: &'a [u8],
+}
+
+impl<'a> Replicas<'a> {
+    /// One of them, by its place among [`Output::replicas`].
+    #[inline]
+    pub fn replica(&self, index: u16) -> &'a Replica {
+        &self.list[usize::from(index)]
+    }
+
+    /// As [`Output::pieces`].
+    #[inline]
+    pub fn pieces(&self, replica: &Replica, buffer: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        let heads = if replica.in_place { buffer } else { self.heads };
+        (replica.head.of(heads), replica.tail.of(buffer))
+    }
+}
+
+/// Room for the heads of a batch's replicas.
+pub(super) struct Heads {
+    octets: Vec<u8>,
+    used: usize,
+}
+
+impl Heads {
+    fn new() -> Heads {
+        Heads { octets: vec![0; 4 * PACKET_HEADS_MAX], used: 0 }
+    }
+
+    /// Takes `len` octets for a head; `None` if there is no room.
+    #[inline]
+    pub(super) fn take(&mut self, len: usize) -> Option<(Span, &mut [u8])> {
+        let start = self.used;
+        let head = self.octets.get_mut(start..start + len)?;
+        self.used = start + len;
+        Some((Span::new(start, start + len), head))
+    }
+
+    /// Fills a head with the beginning of another.
+    pub(super) fn copy(&mut self, from: Span, to: Span) {
+        let start = from.start as usize;
+        self.octets.copy_within(start..start + to.len as usize, to.start as usize);
+    }
+
+    /// A head that was taken.
+    #[inline]
+    pub(super) fn of(&mut self, span: Span) -> &mut [u8] {
+        &mut self.octets[span.start as usize..][..span.len as usize]
+    }
 }
 
 /// Probes that may wait to be looked at; more are forgotten.
@@ -59,9 +117,10 @@ impl Output {
             samples: Samples::default(),
             notices: Notices::default(),
             scratch: Scratch::default(),
+            stage: Stage::new(),
+            cache: Cache::new(),
             replicas: Vec::with_capacity(16 * xcast4::DESTINATIONS_MAX),
-            heads: vec![0; 4 * PACKET_HEADS_MAX],
-            heads_used: 0,
+            heads: Heads::new(),
             heard: Vec::with_capacity(HEARD_MAX),
         };
         output.prepare(fib);
@@ -71,15 +130,21 @@ impl Output {
     /// Must be called when another Fib is about to be used.
     pub fn prepare(&mut self, fib: &Fib) {
         self.scratch.prepare(fib);
+        self.cache.prepare(fib);
         self.notices.prepare(fib.limits().icmp_errors_per_second);
         let ports = self.counters.ports.len().max(fib.ports().len());
         self.counters.ports.resize(ports, PortCounters::default());
     }
 
+    /// Lets the partition cache find nothing (`false`), or again what it will keep; it is on at first.
+    pub fn use_partition_cache(&mut self, on: bool) {
+        self.cache.off = !on;
+    }
+
     /// Whether there is room for the replicas of one more packet. Without, what finds no room
     /// is dropped as `transmit-failed`.
     pub fn has_room(&self) -> bool {
-        self.heads.len() - self.heads_used >= PACKET_HEADS_MAX
+        self.heads.octets.len() - self.heads.used >= PACKET_HEADS_MAX
             && self.replicas.capacity() - self.replicas.len() >= xcast4::DESTINATIONS_MAX
     }
 
@@ -87,11 +152,20 @@ impl Output {
     /// header of [`LINK_HEADER_LEN`] octets, then the IP packet. `buffer` is that of its packet.
     #[inline]
     pub fn pieces<'a>(&'a self, replica: &Replica, buffer: &'a [u8]) -> (&'a [u8], &'a [u8]) {
-        let heads = if replica.in_place { buffer } else { &self.heads };
-        (replica.head.of(heads), replica.tail.of(buffer))
+        let replicas = Replicas { list: &self.replicas, heads: &self.heads.octets };
+        replicas.pieces(replica, buffer)
+    }
+
+    /// The replicas of the batch so far with their bytes, and the counters that sending them
+    /// changes.
+    #[inline]
+    pub fn to_send(&mut self) -> (Replicas<'_>, &mut Counters) {
+        let replicas = Replicas { list: &self.replicas, heads: &self.heads.octets };
+        (replicas, &mut self.counters)
     }
 
     /// The replicas of the batch so far.
+    #[inline]
     pub fn replicas(&self) -> &[Replica] {
         &self.replicas
     }
@@ -99,7 +173,7 @@ impl Output {
     /// What became of the destinations of the packet processed last that are in no replica: the
     /// reason and the bitmap.
     pub fn dropped(&self) -> impl Iterator<Item = (DropReason, u128)> + '_ {
-        self.scratch.dropped.iter()
+        self.scratch.drops.iter()
     }
 
     /// The probes that came in since the last call.
@@ -115,8 +189,8 @@ impl Output {
         buffer: &[u8],
         now: Time,
     ) {
-        let heads = if replica.in_place { buffer } else { &self.heads };
-        let (head, tail) = (replica.head.of(heads), replica.tail.of(buffer));
+        let replicas = Replicas { list: &self.replicas, heads: &self.heads.octets };
+        let (head, tail) = replicas.pieces(replica, buffer);
         self.samples.keep_frame(reason, None, head, tail, now);
     }
 
@@ -124,37 +198,22 @@ impl Output {
     pub fn clear(&mut self) {
         self.replicas.clear();
         self.notices.clear();
-        self.heads_used = 0;
+        self.heads.used = 0;
     }
 
     /// Drops destinations of the present packet when drops are settled already. A probe's are not
     /// counted.
     pub(super) fn drop_late(&mut self, reason: DropReason, live: u128) {
-        self.scratch.drop(reason, live);
+        self.scratch.drops.add(reason, live);
         match self.scratch.is_probe {
             true => self.counters.probes_refused += 1,
             false => self.counters.drop(reason, live.count_ones()),
         }
     }
 
-    /// Takes `len` octets for a head; `None` if there is no room.
-    #[inline]
-    pub(super) fn take_head(&mut self, len: usize) -> Option<Span> {
-        let start = self.heads_used;
-        if self.heads.len() - start < len || self.is_full() {
-            return None;
-        }
-        self.heads_used += len;
-        Some(Span::new(start, start + len))
-    }
-
     /// Whether the list of replicas has no room for one more: it must not grow.
     pub(super) fn is_full(&self) -> bool {
         self.replicas.len() == self.replicas.capacity()
-    }
-
-    pub(super) fn head_mut(&mut self, span: Span) -> &mut [u8] {
-        &mut self.heads[span.start as usize..][..span.len as usize]
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) use v6::EXTENSIONS_LEN_MAX;
 
 use super::output::TRANSPORT_LEN;
 use super::reason::DropReason;
-use crate::fib::{Entry, Fib, PortId, is_link_local, mix};
+use crate::fib::{Entry, Fib, PortId, mix};
 use crate::wire::ipv4::protocol;
 use crate::wire::ipv6::next_header;
 use crate::wire::{read_u16, xcast4};
@@ -31,7 +31,7 @@ pub struct Packet<'a> {
 }
 
 /// What a valid packet says, and where. All offsets are in the buffer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Parsed {
     pub(super) ip: usize,
     /// The octet that names the Xcast header's protocol.
@@ -52,7 +52,7 @@ pub(super) struct Parsed {
     pub(super) tail: usize,
     pub(super) end: usize,
     pub(super) source: IpAddr,
-    /// Where a packet to the source would go.
+    /// Where a packet to the source would go; found out after the packet was parsed.
     pub(super) source_entry: Entry,
     pub(super) destination: IpAddr,
     pub(super) ttl: u8,
@@ -61,6 +61,8 @@ pub(super) struct Parsed {
     /// How many destinations are listed, live or not.
     pub(super) count: usize,
     pub(super) live: u128,
+    /// Some live destination is of 169.254.0.0/16; found out with `source_entry`.
+    pub(super) any_link_local: bool,
     pub(super) channel: u128,
     pub(super) keeps_xcast: bool,
     pub(super) lists: Lists,
@@ -89,6 +91,33 @@ pub(super) enum TransportChecksum {
 }
 
 impl Parsed {
+    /// What stands where no packet was parsed yet.
+    pub(super) const NOTHING: Parsed = Parsed {
+        ip: 0,
+        protocol_at: 0,
+        xcast: 0,
+        xcast_end: 0,
+        rest: 0,
+        rest_protocol: 0,
+        ports_run: None,
+        transport: 0,
+        tail: 0,
+        end: 0,
+        source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        source_entry: Entry::NoRoute,
+        destination: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        ttl: 0,
+        may_fragment: false,
+        count: 0,
+        live: 0,
+        any_link_local: false,
+        channel: 0,
+        keeps_xcast: false,
+        lists: Lists { addresses: 0, ds_bytes: None, ports: None },
+        protocol: 0,
+        checksum: TransportChecksum::None,
+    };
+
     /// Whether it is a packet of IPv6.
     #[inline]
     pub(super) fn is_v6(&self) -> bool {
@@ -179,43 +208,57 @@ impl Parsed {
     }
 }
 
-/// Step 1 of the flow: what must hold before the list of destinations can be trusted, in the
-/// order of the reasons.
-pub(super) fn parse(fib: &Fib, packet: &Packet<'_>) -> Result<Parsed, DropReason> {
-    let bytes = packet.buffer.get(packet.start..).unwrap_or_default();
-    let parsed = match bytes.first().map(|first| first >> 4) {
-        Some(4) => v4::parse(fib, packet, bytes)?,
-        Some(6) => v6::parse(fib, packet, bytes)?,
-        _ => return Err(DropReason::IpHeader),
-    };
-    if parsed.live == 0 {
-        return Err(DropReason::NoLiveDestination);
-    }
-    if is_link_local(parsed.source) && !all_on_link(fib, packet, &parsed) {
-        return Err(DropReason::Source);
-    }
-    Ok(parsed)
+/// Why a packet cannot be read. Its source counts before what is wrong behind its IP header.
+pub(super) struct Unread {
+    reason: DropReason,
+    source: Option<IpAddr>,
 }
 
-/// Where a packet to the source would go, if it may be one.
-fn source_entry(fib: &Fib, packet: &Packet<'_>, source: IpAddr) -> Result<Entry, DropReason> {
-    match fib.entry_for(source, packet.port) {
-        Entry::Bad => Err(DropReason::Source),
-        entry => Ok(entry),
-    }
-}
-
-/// Whether every live destination is on the link the packet came in by, or is this node.
-fn all_on_link(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed) -> bool {
-    let Some(port) = packet.port else { return true };
-    xcast4::live_indices(parsed.live).all(|index| {
-        match fib.entry_for(parsed.address(packet.buffer, index), Some(port)) {
-            Entry::Local => true,
-            Entry::OnLink(on) => on == port,
-            Entry::Neighbor(adjacency) => fib.adjacency(adjacency).port == port,
-            _ => false,
+impl Unread {
+    /// The reason that counts.
+    pub(super) fn reason(&self, fib: &Fib, packet: &Packet<'_>) -> DropReason {
+        match self.source.map(|source| fib.entry_for(source, packet.port)) {
+            Some(Entry::Bad) => DropReason::Source,
+            _ => self.reason,
         }
-    })
+    }
+}
+
+impl From<DropReason> for Unread {
+    fn from(reason: DropReason) -> Unread {
+        Unread { reason, source: None }
+    }
+}
+
+/// What must hold before the list of destinations can be trusted, in the order of the reasons, but
+/// for what the source leads to. `parsed` receives what the packet says, if it can be read.
+#[inline]
+pub(super) fn parse(fib: &Fib, packet: &Packet<'_>, parsed: &mut Parsed) -> Result<(), Unread> {
+    let bytes = packet.buffer.get(packet.start..).unwrap_or_default();
+    match bytes.first().map(|first| first >> 4) {
+        Some(4) => v4::parse(fib, packet, bytes, parsed)?,
+        Some(6) => *parsed = v6::parse(fib, packet, bytes)?,
+        _ => return Err(DropReason::IpHeader.into()),
+    }
+    match parsed.live {
+        0 => Err(Unread { reason: DropReason::NoLiveDestination, source: Some(parsed.source) }),
+        _ => Ok(()),
+    }
+}
+
+impl Parsed {
+    /// Whether every live destination is on the link the packet came in by, or is this node.
+    pub(super) fn all_on_link(&self, fib: &Fib, packet: &Packet<'_>) -> bool {
+        let Some(port) = packet.port else { return true };
+        xcast4::live_indices(self.live).all(|index| {
+            match fib.entry_for(self.address(packet.buffer, index), Some(port)) {
+                Entry::Local => true,
+                Entry::OnLink(on) => on == port,
+                Entry::Neighbor(adjacency) => fib.adjacency(adjacency).port == port,
+                _ => false,
+            }
+        })
+    }
 }
 
 /// How the transport header at the start of `transport` follows a change of addresses.

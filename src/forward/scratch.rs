@@ -2,8 +2,8 @@
 
 use super::budget::Budgets;
 use super::reason::DropReason;
-use super::replica::{Form, Target};
-use crate::fib::{AdjacencyId, EntryId, Fib};
+use super::replica::Form;
+use crate::fib::{AdjacencyId, EntryId, Fib, Lead, PortId};
 use crate::wire::xcast4::DESTINATIONS_MAX;
 
 /// The live destinations of a packet that share an adjacency.
@@ -16,78 +16,225 @@ pub(super) struct Part {
     pub(super) behind: u128,
 }
 
+/// The live destinations of a packet by adjacency, in the order in which the adjacencies came up.
+pub(super) struct Parts {
+    adjacencies: List<AdjacencyId>,
+    /// Bitmaps in two halves, which cost less to write than one. There are two for each part: of
+    /// those behind the neighbor, then of those that are the neighbor itself; and [`OTHERS`].
+    halves: [[u64; 2]; 256],
+    /// By entry: the packet that last led to it, and which of the bitmaps.
+    by_entry: Vec<Mark>,
+    /// By adjacency: the packet it was last a part of, and which.
+    by_adjacency: Vec<Mark>,
+    packet: u64,
+}
+
+/// The bitmap of destinations that are to be looked at one by one.
+const OTHERS: usize = 255;
+
+/// The number of a packet, and a place.
+#[derive(Clone, Copy, Default)]
+struct Mark(u64);
+
+impl Mark {
+    fn new(packet: u64, place: usize) -> Mark {
+        Mark(packet << 8 | place as u64)
+    }
+
+    /// The place, if it was in `packet`.
+    #[inline]
+    fn place(self, packet: u64) -> Option<usize> {
+        (self.0 >> 8 == packet).then_some((self.0 & 0xff) as usize)
+    }
+}
+
+impl Parts {
+    fn new() -> Parts {
+        Parts {
+            adjacencies: List { items: [0; DESTINATIONS_MAX], len: 0 },
+            halves: [[0; 2]; 256],
+            by_entry: Vec::new(),
+            by_adjacency: Vec::new(),
+            packet: 0,
+        }
+    }
+
+    fn prepare(&mut self, fib: &Fib) {
+        self.by_entry.clear();
+        self.by_entry.resize(fib.leads().len(), Mark::default());
+        self.by_adjacency.clear();
+        self.by_adjacency.resize(fib.adjacencies().len(), Mark::default());
+        self.packet = 0;
+    }
+
+    #[inline]
+    fn begin_packet(&mut self) {
+        self.packet += 1;
+        self.adjacencies.len = 0;
+        self.halves[OTHERS] = [0; 2];
+    }
+
+    /// Sorts the live destinations into parts by what they led to: `entries`, in their order.
+    /// Returns those that it is not so simple with.
+    #[inline]
+    pub(super) fn sort(&mut self, leads: &[Lead], live: u128, entries: &[EntryId]) -> u128 {
+        let packet = self.packet;
+        let mut entries = entries.iter();
+        for (half, mut rest) in [(live >> 64) as u64, live as u64].into_iter().enumerate() {
+            while rest != 0 {
+                let bit = (1 << 63) >> rest.leading_zeros();
+                rest ^= bit;
+                let Some(entry) = entries.next() else { break };
+                let mark = self.by_entry[*entry as usize];
+                let place = match mark.0 >> 8 == packet {
+                    true => (mark.0 & 0xff) as usize,
+                    false => self.first(leads, *entry),
+                };
+                self.halves[place][half] |= bit;
+            }
+        }
+        self.bitmap(OTHERS)
+    }
+
+    /// The bitmap that destinations of an entry go to that came up for the first time.
+    fn first(&mut self, leads: &[Lead], entry: EntryId) -> usize {
+        let place = match leads[entry as usize] {
+            Lead::ELSEWHERE => OTHERS,
+            lead => 2 * self.part(lead.adjacency()) + usize::from(lead.is_direct()),
+        };
+        self.by_entry[entry as usize] = Mark::new(self.packet, place);
+        place
+    }
+
+    /// Adds a destination that is a neighbor itself, or is behind it.
+    pub(super) fn add(&mut self, adjacency: AdjacencyId, index: usize, is_direct: bool) {
+        let place = 2 * self.part(adjacency) + usize::from(is_direct);
+        self.halves[place][index >> 6] |= (1 << 63) >> (index & 63);
+    }
+
+    /// The part of `adjacency` in the present packet.
+    fn part(&mut self, adjacency: AdjacencyId) -> usize {
+        let mark = &mut self.by_adjacency[adjacency as usize];
+        if let Some(place) = mark.place(self.packet) {
+            return place;
+        }
+        *mark = Mark::new(self.packet, self.adjacencies.len);
+        let place = self.adjacencies.push(adjacency);
+        self.halves[2 * place] = [0; 2];
+        self.halves[2 * place + 1] = [0; 2];
+        place
+    }
+
+    /// Takes parts over, which are of different adjacencies.
+    pub(super) fn fill(&mut self, parts: impl Iterator<Item = Part>) {
+        let halves = |live: u128| [(live >> 64) as u64, live as u64];
+        for part in parts {
+            let place = self.adjacencies.push(part.adjacency);
+            self.halves[2 * place] = halves(part.behind);
+            self.halves[2 * place + 1] = halves(part.direct);
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.adjacencies.len
+    }
+
+    /// The parts.
+    #[inline]
+    pub(super) fn all(&self) -> impl Iterator<Item = Part> + '_ {
+        self.adjacencies.all().iter().enumerate().map(|(place, adjacency)| Part {
+            adjacency: *adjacency,
+            behind: self.bitmap(2 * place),
+            direct: self.bitmap(2 * place + 1),
+        })
+    }
+
+    #[inline]
+    fn bitmap(&self, place: usize) -> u128 {
+        let [first, second] = self.halves[place];
+        u128::from(first) << 64 | u128::from(second)
+    }
+}
+
+/// Which forms the copies of a packet have.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Forms {
+    pub(super) xcast: bool,
+    pub(super) unicast: bool,
+}
+
+/// Which way a replica goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To this neighbor.
+    Adjacency(AdjacencyId),
+    /// To its only destination itself, on the link of this port, which is not resolved yet.
+    OnLink(PortId),
+    /// To this node.
+    Host,
+}
+
+impl Way {
+    pub(super) fn adjacency(self) -> Option<AdjacencyId> {
+        match self {
+            Way::Adjacency(id) => Some(id),
+            Way::OnLink(_) | Way::Host => None,
+        }
+    }
+}
+
 /// A replica that is to be made.
 #[derive(Clone, Copy)]
 pub(super) struct Plan {
-    pub(super) target: Target,
-    /// The adjacency whose rewrite it gets; `None` where that is not known yet or not needed.
-    pub(super) adjacency: Option<AdjacencyId>,
-    pub(super) form: Form,
     pub(super) live: u128,
+    pub(super) way: Way,
+    /// A unicast copy leaves in fragments with this much payload each; 0 = whole.
+    pub(super) fragment: u32,
+    pub(super) form: Form,
     /// What a copy in Xcast form bears; `None` leaves it as it is.
     pub(super) dscp: Option<u8>,
     /// A copy in Xcast form lists its live destinations alone.
     pub(super) compact: bool,
-    /// A unicast copy leaves in fragments with this much payload each; 0 = whole.
-    pub(super) fragment: usize,
 }
 
 pub(super) struct Scratch {
-    /// The list indices and addresses (of one IP version or the other) of the live destinations,
-    /// and what they led to.
-    pub(super) indices: [u8; DESTINATIONS_MAX],
-    pub(super) addresses_v4: [u32; DESTINATIONS_MAX],
-    pub(super) addresses_v6: [u128; DESTINATIONS_MAX],
-    pub(super) entries: [EntryId; DESTINATIONS_MAX],
-    pub(super) parts: List<Part>,
+    pub(super) parts: Parts,
     pub(super) plans: List<Plan>,
+    /// Of the plans.
+    pub(super) forms: Forms,
     /// The packet is a neighbor's probe, which lists of destinations do not concern.
     pub(super) is_probe: bool,
-    /// Copies may list their live destinations alone.
-    pub(super) may_compact: bool,
     /// Destinations that are delivered without a copy.
     pub(super) seen_here: u128,
-    /// The destinations of the present packet that are dropped, by reason.
-    pub(super) dropped: List<(DropReason, u128)>,
-    /// The smallest MTU that the packet was too big for.
-    pub(super) narrowest: u32,
+    pub(super) drops: Drops,
     pub(super) budgets: Budgets,
-    /// By adjacency: the packet it was last a part of, and which.
-    part_of: Vec<(u64, u8)>,
-    packet: u64,
 }
 
 impl Plan {
-    /// A unicast copy for this node, to be filled in.
-    pub(super) const UNICAST: Plan = Plan {
-        target: Target::Host { from: None },
-        adjacency: None,
-        form: Form::Unicast,
+    const NONE: Plan = Plan {
         live: 0,
+        way: Way::Host,
+        fragment: 0,
+        form: Form::Unicast,
         dscp: None,
         compact: false,
-        fragment: 0,
     };
 }
 
 impl Default for Scratch {
     fn default() -> Scratch {
-        let part = Part { adjacency: 0, direct: 0, behind: 0 };
         Scratch {
-            indices: [0; DESTINATIONS_MAX],
-            addresses_v4: [0; DESTINATIONS_MAX],
-            addresses_v6: [0; DESTINATIONS_MAX],
-            entries: [0; DESTINATIONS_MAX],
-            parts: List { items: [part; DESTINATIONS_MAX], len: 0 },
-            plans: List { items: [Plan::UNICAST; DESTINATIONS_MAX], len: 0 },
+            parts: Parts::new(),
+            forms: Forms::default(),
+            plans: List { items: [Plan::NONE; DESTINATIONS_MAX], len: 0 },
             is_probe: false,
-            may_compact: false,
             seen_here: 0,
-            dropped: List { items: [(DropReason::IpHeader, 0); DESTINATIONS_MAX], len: 0 },
-            narrowest: u32::MAX,
+            drops: Drops {
+                list: List { items: [(DropReason::IpHeader, 0); DESTINATIONS_MAX], len: 0 },
+                narrowest: u32::MAX,
+            },
             budgets: Budgets::default(),
-            part_of: Vec::new(),
-            packet: 0,
         }
     }
 }
@@ -95,40 +242,50 @@ impl Default for Scratch {
 impl Scratch {
     pub(super) fn prepare(&mut self, fib: &Fib) {
         self.budgets.prepare(fib.limits().destinations_per_second, fib.secret());
-        self.part_of.clear();
-        self.part_of.resize(fib.adjacencies().len(), (0, 0));
-        self.packet = 0;
+        self.parts.prepare(fib);
     }
 
     pub(super) fn begin_packet(&mut self) {
-        self.packet += 1;
-        self.parts.len = 0;
+        self.parts.begin_packet();
+        self.forms = Forms::default();
         self.plans.len = 0;
         self.is_probe = false;
-        self.may_compact = false;
         self.seen_here = 0;
-        self.dropped.len = 0;
-        self.narrowest = u32::MAX;
+        self.drops.list.len = 0;
+        self.drops.narrowest = u32::MAX;
     }
+}
 
-    /// Drops destinations of the present packet.
-    pub(super) fn drop(&mut self, reason: DropReason, live: u128) {
-        let known = &mut self.dropped.items[..self.dropped.len];
+/// The destinations of a packet that are dropped, by reason.
+pub(super) struct Drops {
+    list: List<(DropReason, u128)>,
+    /// The smallest MTU that the packet was too big for.
+    pub(super) narrowest: u32,
+}
+
+impl Drops {
+    pub(super) fn add(&mut self, reason: DropReason, live: u128) {
+        let known = &mut self.list.items[..self.list.len];
         match known.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, destinations)) => *destinations |= live,
-            None => self.dropped.push((reason, live)),
+            None => {
+                self.list.push((reason, live));
+            }
         }
     }
 
-    /// The part of `adjacency` in the present packet.
+    pub(super) fn too_big(&mut self, live: u128, mtu: u32) {
+        self.narrowest = self.narrowest.min(mtu);
+        self.add(DropReason::TooBig, live);
+    }
+
     #[inline]
-    pub(super) fn part(&mut self, adjacency: AdjacencyId) -> &mut Part {
-        let known = &mut self.part_of[adjacency as usize];
-        if known.0 != self.packet {
-            *known = (self.packet, self.parts.len as u8);
-            self.parts.push(Part { adjacency, direct: 0, behind: 0 });
-        }
-        &mut self.parts.items[usize::from(known.1)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.len == 0
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (DropReason, u128)> + '_ {
+        self.list.all().iter().copied()
     }
 }
 
@@ -140,24 +297,29 @@ pub(super) struct List<T> {
 
 impl<T: Copy> List<T> {
     #[inline]
-    pub(super) fn push(&mut self, item: T) {
-        self.items[self.len] = item;
-        self.len += 1;
+    pub(super) fn push(&mut self, item: T) -> usize {
+        let place = self.len;
+        self.items[place] = item;
+        self.len = place + 1;
+        place
     }
 
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    #[inline]
+    pub(super) fn all(&self) -> &[T] {
+        &self.items[..self.len]
     }
 
     pub(super) fn each(&mut self, change: impl FnMut(&mut T)) {
         self.items[..self.len].iter_mut().for_each(change);
     }
 
+    #[inline]
     pub(super) fn at(&self, index: usize) -> T {
         self.items[..self.len][index]
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = T> + '_ {
-        self.items[..self.len].iter().copied()
     }
 }

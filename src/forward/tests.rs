@@ -11,8 +11,9 @@ mod transports;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::*;
-use crate::fib::{FibBuilder, Hop, Limits, Port, Prefix};
+use crate::fib::{Capability, FibBuilder, Hop, Limits, Port, Prefix, is_link_local};
 use crate::wire::checksum::{Sum, checksum};
+use crate::wire::xcast4::{bit, live_indices};
 use crate::wire::{CodePoints, ethernet, ipv4, ipv6, udp, xcast4, xcast6};
 
 const NOW: Time = Time(0);
@@ -113,7 +114,7 @@ impl Table {
         fib.limits(self.limits());
         fib.compact(self.compact);
         fib.secret(SECRET);
-        fib.begin_table(false);
+        fib.begin_table();
         fib.route_via(prefix("10.1.0.0/16"), vec![hop(1, GATEWAY_1.into())]);
         fib.route_via(prefix("10.2.0.0/16"), vec![hop(2, GATEWAY_2.into())]);
         fib.route(prefix("10.9.0.0/16"), Entry::Drop);

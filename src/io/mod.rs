@@ -1,13 +1,17 @@
 //! Packet system calls, and all `unsafe` of the product.
 //!
+//! - [`device`]: a port's device, by the best driver that works: the front door to the next two.
 //! - [`packet`]: one bound `AF_PACKET` socket a port: a TPACKET_V2 ring to receive, `sendmmsg`
 //!   to send.
+//! - [`xdp`]: AF_XDP sockets of a port, to send alone, or to receive too.
 //! - [`memory`] and [`pcap`]: the same two faces without a kernel, for tests and files.
 //! - [`pcapng`]: Xcast packets as they cross the interfaces, and files to keep them.
 //! - [`datagram`]: UDP reception with TTL and DS byte, for `xcast recv`, and what ICMP says about
 //!   datagrams sent.
 //! - [`inject`]: packets into this node's own IP stack, and ICMP messages out of it.
 //! - [`listen`]: Xcast packets that arrive at a host, whatever the interface.
+//! - [`affinity`], [`namespace`], [`offload`], [`mroute`] and [`stamps`]: what a measurement needs
+//!   of the kernel.
 //!
 //! The packet path sees a device through two traits: [`Receive`] lends received frames, and
 //! [`Transmit`] sends replicas that lie in two pieces. Both are used by static dispatch.
@@ -16,14 +20,21 @@
 
 use std::net::IpAddr;
 
+pub mod affinity;
 pub mod datagram;
+pub mod device;
 pub mod icmp;
 pub mod inject;
 pub mod listen;
 pub mod memory;
+pub mod mroute;
+pub mod namespace;
+pub mod offload;
 pub mod packet;
 pub mod pcap;
 pub mod pcapng;
+pub mod stamps;
+pub mod xdp;
 
 mod filter;
 mod process;
@@ -31,7 +42,7 @@ mod ring;
 mod system;
 
 pub use process::{forbid_new_privileges, may_change};
-pub use system::{force_receive_buffer, raise_descriptor_limit};
+pub use system::{force_receive_buffer, large_pages, raise_descriptor_limit, raise_memory_limit};
 
 /// A received frame.
 pub struct Frame<'a> {

@@ -194,7 +194,7 @@ pub(super) fn attach_filter(fd: RawFd, program: &mut [libc::sock_filter]) -> io:
 }
 
 /// Needs a privilege to go beyond the system's limit; below it will do.
-fn set_send_buffer(fd: RawFd) -> io::Result<()> {
+pub(super) fn set_send_buffer(fd: RawFd) -> io::Result<()> {
     set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, &SEND_BUFFER_LEN)
         .or_else(|_| set_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, &SEND_BUFFER_LEN))
 }

@@ -1,7 +1,9 @@
 //! The few system calls that have no safe wrapper elsewhere.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::AtomicU32;
 
 /// The length type of the socket calls.
 pub(super) fn socklen<T>() -> libc::socklen_t {
@@ -49,12 +51,48 @@ pub fn force_receive_buffer(socket: BorrowedFd<'_>, size: usize) -> io::Result<(
     set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &size)
 }
 
-/// Lets this process open as many descriptors as the system allows it: a port takes three.
+/// Lets this process open as many descriptors as the system allows it: a port takes four.
 pub fn raise_descriptor_limit() -> io::Result<()> {
+    let limit = limit(libc::RLIMIT_NOFILE)?;
+    set_limit(libc::RLIMIT_NOFILE, libc::rlimit { rlim_cur: limit.rlim_max, ..limit })
+}
+
+/// Lets this process keep as much memory from being swapped out as the system allows it, or as it
+/// likes with `CAP_SYS_RESOURCE`: AF_XDP does so with the memory of its frames, 128 KiB
+/// a port that sends and 1 MiB more a queue that is received from.
+pub fn raise_memory_limit() -> io::Result<()> {
+    let all = libc::RLIM_INFINITY;
+    set_limit(libc::RLIMIT_MEMLOCK, libc::rlimit { rlim_cur: all, rlim_max: all }).or_else(|_| {
+        let limit = limit(libc::RLIMIT_MEMLOCK)?;
+        set_limit(libc::RLIMIT_MEMLOCK, libc::rlimit { rlim_cur: limit.rlim_max, ..limit })
+    })
+}
+
+fn limit(name: libc::__rlimit_resource_t) -> io::Result<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a live struct that the kernel fills in.
-    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
-    limit.rlim_cur = limit.rlim_max;
+    check(unsafe { libc::getrlimit(name, &raw mut limit) }).map(|_| limit)
+}
+
+fn set_limit(name: libc::__rlimit_resource_t, limit: libc::rlimit) -> io::Result<()> {
     // SAFETY: `limit` is a live struct that the kernel reads.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }).map(|_| ())
+    check(unsafe { libc::setrlimit(name, &raw const limit) }).map(|_| ())
+}
+
+/// Memory of so many words that are 0, in large pages where the system has them: looking things up
+/// all over it costs a miss of the address translation less. What is never written takes no memory.
+pub fn large_pages(words: usize) -> Vec<AtomicU32> {
+    let mut zeros = ManuallyDrop::new(vec![0u32; words]);
+    let (start, capacity) = (zeros.as_mut_ptr(), zeros.capacity());
+    // The kernel takes whole pages only.
+    let page = 4096;
+    let first = start.addr().next_multiple_of(page);
+    let length = (start.addr() + size_of::<u32>() * words).saturating_sub(first) / page * page;
+    // SAFETY: the range lies within memory that this process owns, and its contents stay as they
+    // are. Where the kernel refuses, pages stay small.
+    let _small =
+        unsafe { libc::madvise(start.with_addr(first).cast(), length, libc::MADV_HUGEPAGE) };
+    // SAFETY: the parts of a `Vec<u32>` that is not dropped, and `AtomicU32` has the size, alignment
+    // and valid bits of `u32`.
+    unsafe { Vec::from_raw_parts(start.cast(), words, capacity) }
 }

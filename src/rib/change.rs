@@ -109,7 +109,7 @@ pub struct KernelRoute {
 }
 
 /// What a route does with a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RouteAction {
     /// Forward to one of these next hops (never empty).
     Forward(Vec<NextHop>),
@@ -120,7 +120,7 @@ pub enum RouteAction {
 }
 
 /// A next hop that a route wants; whether it can be used is decided when the Fib is compiled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NextHop {
     /// The link to leave by.
     pub interface: InterfaceIndex,

@@ -2,13 +2,16 @@
 //! [`Fib`](crate::fib::Fib), which holds only what can forward now.
 //!
 //! 1. [`Change`]s from the kernel (or a test, or the simulator) go into [`Rib::apply`].
-//! 2. [`Rib::compile`] resolves routes, neighbors and settings into a new Fib (`compile`).
+//! 2. [`Rib::compile`] brings up to date what routes come to (`resolve`, `refresh`), and has the
+//!    [`Compiler`] compile what has changed into a new Fib.
 //! 3. The views at the end (`view`) are what `show routes|neighbors` prints.
 //!
 //! Pure: no I/O, no clock. Ports keep their [`PortId`] for as long as their interface exists.
 
+mod actions;
 mod change;
-mod compile;
+mod refresh;
+mod resolve;
 mod settings;
 mod view;
 
@@ -19,10 +22,9 @@ pub use change::*;
 pub use settings::{NeighborPolicy, PortPolicy, PortSettings, Settings, StaticRoute, StaticTarget};
 pub use view::{NeighborView, RouteView};
 
-use crate::fib::{PortId, Prefix};
-
-/// The key under which the kernel keeps routes: table, prefix, metric.
-type RouteKey = (u32, Prefix, u32);
+use crate::fib::{ActionId, Compiler, Outcome, PortId, Prefix, Routes};
+use actions::Actions;
+use refresh::{OwnAddresses, StaticTable};
 
 /// Everything known about this node's network.
 pub struct Rib {
@@ -34,7 +36,19 @@ pub struct Rib {
     instances: BTreeMap<InterfaceIndex, u64>,
     /// By interface, address and prefix length.
     addresses: BTreeMap<(InterfaceIndex, IpAddr, u8), Address>,
-    routes: BTreeMap<RouteKey, Vec<RouteAction>>,
+    /// The kernel's routes, by table.
+    tables: BTreeMap<u32, Routes>,
+    /// What they do.
+    actions: Actions,
+    statics: StaticTable,
+    own: OwnAddresses,
+    compiler: Compiler,
+    /// Links, addresses or settings have changed since the last compile.
+    stale: bool,
+    /// The prefixes that each action decides about are to be counted anew.
+    uncounted: bool,
+    /// The tables that were consulted at the last compile.
+    consulted: Vec<u32>,
     neighbors: BTreeMap<(InterfaceIndex, IpAddr), Neighbor>,
     /// What probes have found of neighbors.
     probed: BTreeMap<(InterfaceIndex, IpAddr), bool>,
@@ -46,13 +60,21 @@ pub struct Rib {
 impl Rib {
     /// An empty one.
     pub fn new(settings: Settings) -> Rib {
+        let mut compiler = Compiler::new(settings.code_points, settings.table);
         Rib {
+            statics: StaticTable::default(),
+            own: OwnAddresses::new(&mut compiler),
+            compiler,
+            stale: true,
+            uncounted: true,
+            consulted: Vec::new(),
             settings,
             links: BTreeMap::new(),
             vanished: 0,
             instances: BTreeMap::new(),
             addresses: BTreeMap::new(),
-            routes: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            actions: Actions::default(),
             neighbors: BTreeMap::new(),
             probed: BTreeMap::new(),
             ports: Vec::new(),
@@ -64,6 +86,7 @@ impl Rib {
     pub fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
         self.assign_ports();
+        self.stale = true;
     }
 
     /// Takes a change over. Returns whether a new Fib is worth compiling: the kernel tells much
@@ -74,9 +97,15 @@ impl Rib {
             Change::LinkGone(index) => self.remove_link(index),
             Change::Address(address) => {
                 let before = self.addresses.insert(key(&address), address.clone());
-                before != Some(address)
+                let changed = before != Some(address);
+                self.stale |= changed;
+                changed
             }
-            Change::AddressGone(address) => self.addresses.remove(&key(&address)).is_some(),
+            Change::AddressGone(address) => {
+                let known = self.addresses.remove(&key(&address)).is_some();
+                self.stale |= known;
+                known
+            }
             Change::Route(route, placement) => self.put_route(route, placement),
             Change::RouteGone(route) => self.remove_route(&route),
             Change::Neighbor(neighbor) => self.put_neighbor(neighbor),
@@ -120,13 +149,9 @@ impl Rib {
             }
             Change::AllAddresses(all) => {
                 self.addresses = all.into_iter().map(|own| (key(&own), own)).collect();
+                self.stale = true;
             }
-            Change::AllRoutes(routes) => {
-                self.routes.clear();
-                for route in routes {
-                    self.put_route(route, Placement::Last);
-                }
-            }
+            Change::AllRoutes(routes) => self.replace_routes(routes),
             Change::AllNeighbors(all) => {
                 let key = |n: Neighbor| ((n.interface, n.address), n);
                 self.neighbors = all.into_iter().map(key).collect();
@@ -143,6 +168,7 @@ impl Rib {
         self.instances.entry(link.index).or_insert(self.vanished);
         self.links.insert(link.index, link);
         self.assign_ports();
+        self.stale = true;
         true
     }
 
@@ -153,37 +179,103 @@ impl Rib {
         self.addresses.retain(|key, _| key.0 != index);
         self.neighbors.retain(|key, _| key.0 != index);
         self.assign_ports();
+        self.stale = true;
         known
     }
 
     fn put_route(&mut self, route: KernelRoute, placement: Placement) -> bool {
-        let actions = self.routes.entry((route.table, route.prefix, route.metric)).or_default();
-        match placement {
-            Placement::Replace if !actions.is_empty() => {
-                if actions[0] == route.action {
-                    return false;
-                }
-                actions[0] = route.action;
-            }
+        let KernelRoute { table, prefix, metric, action } = route;
+        let action = self.acquire(action);
+        let before = self.deciding(table, prefix);
+        let routes = self.tables.entry(table).or_default();
+        let first = routes.equal(prefix, metric).next();
+        let known = match placement {
+            Placement::Replace => first == Some(action),
             // The kernel refuses an exact duplicate, so this one was in a dump already.
-            _ if actions.contains(&route.action) => return false,
-            Placement::Last => actions.push(route.action),
-            Placement::First | Placement::Replace => actions.insert(0, route.action),
+            _ => routes.equal(prefix, metric).any(|known| known == action),
+        };
+        if known {
+            self.release(action);
+            return false;
         }
+        let replaced = match placement {
+            Placement::Replace => routes.replace(prefix, metric, action),
+            _ => None,
+        };
+        if replaced.is_none() {
+            routes.insert(prefix, metric, placement != Placement::Last, action);
+        }
+        self.changed(table, prefix, before);
+        replaced.into_iter().for_each(|replaced| self.release(replaced));
         true
     }
 
     fn remove_route(&mut self, route: &KernelRoute) -> bool {
-        let key = (route.table, route.prefix, route.metric);
-        let Some(actions) = self.routes.get_mut(&key) else { return false };
-        let Some(at) = actions.iter().position(|action| *action == route.action) else {
+        let Some(action) = self.actions.find(&route.action) else { return false };
+        let before = self.deciding(route.table, route.prefix);
+        let Some(routes) = self.tables.get_mut(&route.table) else { return false };
+        if !routes.remove(route.prefix, route.metric, action) {
             return false;
-        };
-        actions.remove(at);
-        if actions.is_empty() {
-            self.routes.remove(&key);
         }
+        self.changed(route.table, route.prefix, before);
+        self.release(action);
         true
+    }
+
+    /// Takes a whole dump of routes over.
+    fn replace_routes(&mut self, routes: Vec<KernelRoute>) {
+        let mut lists: BTreeMap<u32, Vec<(Prefix, u32, ActionId)>> = BTreeMap::new();
+        for route in routes {
+            let action = self.acquire(route.action);
+            lists.entry(route.table).or_default().push((route.prefix, route.metric, action));
+        }
+        let mut tables = BTreeMap::new();
+        for (table, list) in lists {
+            let (routes, doubles) = Routes::collect(list);
+            doubles.into_iter().for_each(|double| self.release(double));
+            tables.insert(table, routes);
+        }
+        for gone in std::mem::replace(&mut self.tables, tables).into_values() {
+            gone.iter().for_each(|(_, _, action)| self.release(action));
+        }
+        self.compiler.mark_all();
+        self.uncounted = true;
+    }
+
+    /// The route that decides about a prefix in a table that is consulted, as far as is resolved.
+    fn deciding(&self, table: u32, prefix: Prefix) -> Option<ActionId> {
+        let routes = self.tables.get(&table).filter(|_| self.is_consulted(table, &prefix))?;
+        let mut live = routes.of(prefix).map(|(_, action)| action);
+        live.find(|action| self.actions.outcome(*action) != Outcome::Dead)
+    }
+
+    fn is_consulted(&self, table: u32, prefix: &Prefix) -> bool {
+        self.settings.kernel_tables.contains(&table) && !resolve::is_scoped(prefix)
+    }
+
+    /// A route of a prefix has changed about which `before` decided.
+    fn changed(&mut self, table: u32, prefix: Prefix, before: Option<ActionId>) {
+        if self.is_consulted(table, &prefix) {
+            before.into_iter().for_each(|action| self.actions.discount(action));
+            let now = self.deciding(table, prefix);
+            now.into_iter().for_each(|action| self.actions.count(action));
+            self.compiler.mark(prefix);
+        }
+    }
+
+    /// The id of what one route more does.
+    fn acquire(&mut self, action: RouteAction) -> ActionId {
+        self.actions.acquire(&action).unwrap_or_else(|| {
+            let resolved = self.resolve(&action);
+            let outcome = resolve::outcome(resolved, &mut self.compiler);
+            self.actions.add(action, outcome)
+        })
+    }
+
+    /// One route less does it.
+    fn release(&mut self, action: ActionId) {
+        let outcome = self.actions.release(action);
+        outcome.into_iter().for_each(|outcome| self.compiler.release(outcome));
     }
 
     fn put_neighbor(&mut self, neighbor: Neighbor) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::{Link, LinkKind};
-use crate::fib::{Limits, Prefix, ReversePath};
+use crate::fib::{Limits, Prefix, ReversePath, TableKind};
 use crate::wire::CodePoints;
 
 /// The operator's settings.
@@ -24,6 +24,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Copies that stay Xcast list their live destinations alone.
     pub compact: bool,
+    /// How IPv4 addresses are looked up.
+    pub table: TableKind,
     /// A number that others do not know, see [`Fib::secret`](crate::fib::Fib::secret).
     pub secret: u64,
 }
@@ -92,6 +94,7 @@ impl Settings {
             static_routes: Vec::new(),
             limits: Limits::default(),
             compact: false,
+            table: TableKind::Poptrie,
             secret: 0,
         }
     }

@@ -1,3 +1,5 @@
+mod random;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;

@@ -46,10 +46,26 @@ impl Rib {
         let mut views: Vec<RouteView> =
             self.settings.static_routes.iter().map(|route| self.static_view(route)).collect();
         for table in &self.settings.kernel_tables {
-            let routes = self.table_routes(*table);
-            views.extend(routes.flat_map(|(key, action)| self.kernel_views(key, action)));
+            for (prefix, metric, action) in self.tables.get(table).iter().flat_map(|t| t.iter()) {
+                let action = self.actions.action(action);
+                let views_of =
+                    action.map(|action| self.kernel_views(*table, prefix, metric, action));
+                views.extend(views_of.into_iter().flatten());
+            }
         }
         views
+    }
+
+    /// How many [`routes`](Rib::routes) there are.
+    pub fn route_count(&self) -> usize {
+        let hops = |action: &RouteAction| match action {
+            RouteAction::Forward(hops) => hops.len(),
+            RouteAction::Drop | RouteAction::Throw => 1,
+        };
+        let of_table = |table| self.tables.get(table).into_iter().flat_map(|routes| routes.iter());
+        let kernel = self.settings.kernel_tables.iter().flat_map(of_table);
+        let kernel = kernel.filter_map(|(_, _, action)| self.actions.action(action)).map(hops);
+        self.settings.static_routes.len() + kernel.sum::<usize>()
     }
 
     fn static_view(&self, route: &StaticRoute) -> RouteView {
@@ -83,8 +99,13 @@ impl Rib {
         view
     }
 
-    fn kernel_views(&self, key: &RouteKey, action: &RouteAction) -> Vec<RouteView> {
-        let (table, prefix, metric) = *key;
+    fn kernel_views(
+        &self,
+        table: u32,
+        prefix: Prefix,
+        metric: u32,
+        action: &RouteAction,
+    ) -> Vec<RouteView> {
         let view = RouteView {
             prefix,
             via: None,
@@ -111,7 +132,7 @@ impl Rib {
 
     /// `down` where a next hop on that link cannot be used.
     fn hop_state(&self, link: Option<InterfaceIndex>) -> Option<&'static str> {
-        let usable = link.and_then(|link| self.links.get(&link)).is_some_and(compile::is_up);
+        let usable = link.and_then(|link| self.links.get(&link)).is_some_and(resolve::is_up);
         (!usable).then_some("down")
     }
 
@@ -156,7 +177,7 @@ impl Rib {
     /// Whether a neighbor is to be asked whether it handles Xcast: its link is a port that is up
     /// and asks, and the answer is not configured.
     pub fn is_asked(&self, interface: InterfaceIndex, address: IpAddr) -> bool {
-        let link = self.links.get(&interface).filter(|link| compile::is_up(link));
+        let link = self.links.get(&interface).filter(|link| resolve::is_up(link));
         let settings = link.and_then(|link| self.settings.port(link));
         settings.is_some_and(|settings| settings.neighbors == NeighborPolicy::Probe)
             && !self.settings.pins.contains_key(&address)
@@ -186,12 +207,17 @@ impl Rib {
     /// for it (a `throw` is none), the longest.
     pub fn matched_prefix(&self, address: IpAddr) -> Option<Prefix> {
         let of_table = |table: &u32| {
-            let routes = self.table_routes(*table);
-            let holding = routes.filter(|(key, _)| key.1.contains(address));
-            let live = holding.filter(|(_, action)| self.can_forward(action));
-            // `min_by_key` takes the first of equals, which is the one in use.
-            let (key, action) = live.min_by_key(|(key, _)| u8::MAX - key.1.length())?;
-            (*action != RouteAction::Throw).then_some(key.1)
+            let routes = self.tables.get(table)?;
+            let longest = Prefix::host(address).length();
+            let prefixes = (0..=longest).rev().filter_map(|l| Prefix::new(address, l));
+            // The first of them is the one in use.
+            let live = prefixes.filter_map(|prefix| {
+                let actions = routes.of(prefix).filter_map(|(_, id)| self.actions.action(id));
+                let resolved = actions.filter_map(|action| self.resolve(action));
+                Some((prefix, resolved.into_iter().next()?))
+            });
+            let (prefix, resolved) = live.into_iter().next()?;
+            (!matches!(resolved, resolve::Resolved::Throw)).then_some(prefix)
         };
         let statics = self.settings.static_routes.iter();
         let holding = statics.filter(|route| route.prefix.contains(address));

@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 done, 1 the work failed, 2 wrong usage or configuration.
 
+mod bench;
 mod capture;
 mod experiment;
 mod explain;
@@ -50,6 +51,9 @@ enum Command {
     Respond(respond::Respond),
     /// Write dropped packets, or those that cross a router's ports, to a file for Wireshark
     Capture(capture::Capture),
+    /// Measure how fast it is on this machine
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 /// Why a command ends without success.
@@ -95,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Trace(trace) => trace::run(&trace),
         Command::Respond(respond) => respond::run(&respond),
         Command::Capture(capture) => capture::run(&capture),
+        Command::Bench(command) => bench::run(&command),
     };
     let (message, status) = match done {
         Ok(()) => return ExitCode::SUCCESS,

@@ -6,7 +6,7 @@ use router_config::{Config, Diagnostic};
 
 use super::{Failure, output};
 use crate::daemon::{Daemon, sandbox};
-use crate::io::raise_descriptor_limit;
+use crate::io::{raise_descriptor_limit, raise_memory_limit};
 use crate::kernel;
 
 #[derive(clap::Subcommand)]
@@ -83,8 +83,11 @@ fn run_router(run: &Run) -> Result<(), Failure> {
     if let Err(error) = raise_descriptor_limit() {
         tracing::debug!(%error, "the limit of open descriptors stays as it is");
     }
+    if let Err(error) = raise_memory_limit() {
+        tracing::debug!(%error, "the limit of locked memory stays as it is");
+    }
     // No thread and no packet before this.
-    let in_force = sandbox::enter(&config.router, &run.config).map_err(Failure::work)?;
+    let in_force = sandbox::enter(&config, &run.config).map_err(Failure::work)?;
     tracing::info!("{in_force}");
     let path = run.config.clone();
     let reread = move || parse(&path).map(|(config, _)| config);

@@ -90,7 +90,8 @@ impl Control {
     }
 }
 
-fn exchange(path: &Path, request: Request) -> std::io::Result<Reply> {
+/// Asks the router at a socket.
+pub(super) fn exchange(path: &Path, request: Request) -> std::io::Result<Reply> {
     let stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -133,7 +134,7 @@ fn ports(ports: Ports) -> String {
         let note = match (&port.kernel_drop_error, port.state.as_str()) {
             (_, "error" | "missing") => port.why_not.clone(),
             (Some(error), _) => format!("no kernel-side drop: {error}"),
-            (None, _) => String::new(),
+            (None, _) => port.why_not.clone(),
         };
         let (xcast, unicast) = (port.replicas_sent_xcast, port.replicas_sent_unicast);
         vec![

@@ -9,6 +9,7 @@ pub struct Sum(u64);
 impl Sum {
     /// Adds octets, taken as 16-bit words in network order; an odd last octet is padded by zero.
     #[must_use]
+    #[inline]
     pub fn bytes(self, bytes: &[u8]) -> Sum {
         let (quads, rest) = bytes.as_chunks::<4>();
         // A 32-bit word is congruent to the sum of its halves, and a u64 has room for 2^32 words.
@@ -21,18 +22,36 @@ impl Sum {
 
     /// Adds one 16-bit word.
     #[must_use]
+    #[inline]
     pub fn word(self, word: u16) -> Sum {
         Sum(self.0 + u64::from(word))
     }
 
     /// Adds two 16-bit words, such as an IPv4 address.
     #[must_use]
+    #[inline]
     pub fn double(self, double: u32) -> Sum {
         Sum(self.0 + u64::from(double))
     }
 
+    /// What takes this sum out of another when it is added there.
+    #[must_use]
+    #[inline]
+    pub fn negated(self) -> Sum {
+        Sum(u64::from(!self.fold()))
+    }
+
+    /// Adds the octets of a bitmap in which zeros may follow.
+    #[must_use]
+    #[inline]
+    pub fn bitmap(self, bitmap: u128) -> Sum {
+        let half = |half: u64| (half >> 32) + (half & 0xffff_ffff);
+        Sum(self.0 + half((bitmap >> 64) as u64) + half(bitmap as u64))
+    }
+
     /// Adds an address, as a pseudo-header does.
     #[must_use]
+    #[inline]
     pub fn address(self, address: IpAddr) -> Sum {
         match address {
             IpAddr::V4(address) => self.double(address.to_bits()),
@@ -41,15 +60,17 @@ impl Sum {
     }
 
     /// The sum in 16 bits, carries added in.
+    #[inline]
     pub fn fold(self) -> u16 {
-        let mut sum = self.0;
-        while sum > 0xffff {
-            sum = (sum & 0xffff) + (sum >> 16);
-        }
-        sum as u16
+        let (high, low) = (self.0 >> 32, self.0 & 0xffff_ffff);
+        let sum = high + low; // of 33 bits
+        let sum = (sum >> 16) + (sum & 0xffff); // of 18 bits
+        let sum = (sum >> 16) + (sum & 0xffff); // of 17 bits
+        ((sum >> 16) + sum) as u16
     }
 
     /// The checksum field that makes everything summed valid: the complement of the sum.
+    #[inline]
     pub fn checksum(self) -> u16 {
         !self.fold()
     }
@@ -57,6 +78,7 @@ impl Sum {
 
 /// The checksum of `bytes`, whose checksum field holds zero. Over bytes that include a right
 /// checksum the result is 0.
+#[inline]
 pub fn checksum(bytes: &[u8]) -> u16 {
     Sum::default().bytes(bytes).checksum()
 }
@@ -64,6 +86,7 @@ pub fn checksum(bytes: &[u8]) -> u16 {
 /// The checksum after the words summed in `old` became those summed in `new` (RFC 1624,
 /// equation 3: HC' = ~(~HC + ~m + m')).
 #[must_use]
+#[inline]
 pub fn update(checksum: u16, old: Sum, new: Sum) -> u16 {
     Sum::default().word(!checksum).word(!old.fold()).word(new.fold()).checksum()
 }

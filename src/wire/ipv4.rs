@@ -51,6 +51,7 @@ pub struct Malformed;
 /// A checked view of an IPv4 packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
+    fixed: &'a [u8; HEADER_LEN],
     bytes: &'a [u8],
 }
 
@@ -58,63 +59,76 @@ impl<'a> Packet<'a> {
     /// Checks version, header length, total length (octets behind it are ignored, as they are
     /// link-layer padding), the header checksum, and that no option routes by source (LSRR,
     /// SSRR).
+    #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Packet<'a>, Malformed> {
-        if bytes.len() < HEADER_LEN || bytes[0] >> 4 != 4 {
+        let Some(fixed) = bytes.first_chunk::<HEADER_LEN>() else { return Err(Malformed) };
+        let header_len = usize::from(fixed[0] & 0xf) * 4;
+        let total_len = usize::from(read_u16(fixed, field::TOTAL_LENGTH));
+        let fits = header_len >= HEADER_LEN && total_len >= header_len && bytes.len() >= total_len;
+        if fixed[0] >> 4 != 4 || !fits {
             return Err(Malformed);
         }
-        let header_len = usize::from(bytes[0] & 0xf) * 4;
-        let total_len = usize::from(read_u16(bytes, field::TOTAL_LENGTH));
-        if header_len < HEADER_LEN || total_len < header_len || bytes.len() < total_len {
+        let options = &bytes[HEADER_LEN..header_len];
+        let mut sum = Sum::default().bytes(fixed);
+        if !options.is_empty() {
+            sum = sum.bytes(options);
+        }
+        if sum.checksum() != 0 || routes_by_source(options) {
             return Err(Malformed);
         }
-        let header = &bytes[..header_len];
-        if checksum::checksum(header) != 0 || routes_by_source(&header[HEADER_LEN..]) {
-            return Err(Malformed);
-        }
-        Ok(Packet { bytes: &bytes[..total_len] })
+        Ok(Packet { fixed, bytes: &bytes[..total_len] })
     }
 
     /// Length of the header with its options, in octets.
+    #[inline]
     pub fn header_len(&self) -> usize {
-        usize::from(self.bytes[0] & 0xf) * 4
+        usize::from(self.fixed[0] & 0xf) * 4
     }
 
     /// Length of the whole packet, in octets.
+    #[inline]
     pub fn total_len(&self) -> usize {
         self.bytes.len()
     }
 
     /// Whether this is a fragment: more to come, or not the first.
+    #[inline]
     pub fn is_fragment(&self) -> bool {
-        read_u16(self.bytes, 6) & 0x3fff != 0
+        read_u16(self.fixed, 6) & 0x3fff != 0
     }
 
     /// Whether routers must not fragment it (DF).
+    #[inline]
     pub fn forbids_fragments(&self) -> bool {
-        self.bytes[field::FLAGS] & 0x40 != 0
+        self.fixed[field::FLAGS] & 0x40 != 0
     }
 
     /// The time to live.
+    #[inline]
     pub fn ttl(&self) -> u8 {
-        self.bytes[field::TTL]
+        self.fixed[field::TTL]
     }
 
     /// The protocol of the payload.
+    #[inline]
     pub fn protocol(&self) -> u8 {
-        self.bytes[field::PROTOCOL]
+        self.fixed[field::PROTOCOL]
     }
 
     /// The source address.
+    #[inline]
     pub fn source(&self) -> Ipv4Addr {
-        read_u32(self.bytes, 12).into()
+        read_u32(self.fixed, 12).into()
     }
 
     /// The destination address.
+    #[inline]
     pub fn destination(&self) -> Ipv4Addr {
-        read_u32(self.bytes, field::DESTINATION).into()
+        read_u32(self.fixed, field::DESTINATION).into()
     }
 
     /// What follows the header.
+    #[inline]
     pub fn payload(&self) -> &'a [u8] {
         &self.bytes[self.header_len()..]
     }
@@ -141,10 +155,57 @@ fn routes_by_source(mut options: &[u8]) -> bool {
     false
 }
 
-/// Lowers the TTL of a checked packet by one, repairing the checksum (RFC 1624). The TTL must
-/// not be 0.
-pub(crate) fn decrement_ttl(packet: &mut [u8]) {
-    set_ttl(packet, packet[field::TTL] - 1);
+/// The octets from the TTL to the end of the checksum of a checked header whose TTL, not 0, is one
+/// lower (RFC 1624).
+#[inline]
+pub(crate) fn lowered(header: &[u8]) -> [u8; 4] {
+    let Some(header) = header.first_chunk::<HEADER_LEN>() else { return [0; 4] };
+    let old = read_u16(header, field::TTL);
+    let new = old.wrapping_sub(0x100);
+    let check = read_u16(header, field::CHECKSUM);
+    let sum = Sum::default().word(!check).word(!old).word(new);
+    let ([a, b], [c, d]) = (new.to_be_bytes(), sum.checksum().to_be_bytes());
+    [a, b, c, d]
+}
+
+/// What copies of a checked header share that lead elsewhere with another payload, found out once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Readdressing {
+    total_len: u16,
+    ttl_and_protocol: u16,
+    /// What the checksum is the complement of, without the destination.
+    others: Sum,
+}
+
+impl Readdressing {
+    /// Of copies of `header` with this total length, TTL and protocol.
+    #[inline]
+    pub(crate) fn new(header: &[u8], total_len: u16, ttl: u8, protocol: u8) -> Readdressing {
+        let ttl_and_protocol = u16::from_be_bytes([ttl, protocol]);
+        let Some(header) = header.first_chunk::<HEADER_LEN>() else {
+            return Readdressing::default();
+        };
+        let old = read_u32(header, field::DESTINATION);
+        let others = Sum::default()
+            .word(!read_u16(header, field::CHECKSUM))
+            .word(!read_u16(header, field::TOTAL_LENGTH))
+            .word(!read_u16(header, field::TTL))
+            .double(!old)
+            .word(total_len)
+            .word(ttl_and_protocol);
+        Readdressing { total_len, ttl_and_protocol, others }
+    }
+
+    /// Makes a copy of the header lead to `destination`.
+    #[inline]
+    pub(crate) fn apply(&self, header: &mut [u8], destination: Ipv4Addr) {
+        let Some(header) = header.first_chunk_mut::<HEADER_LEN>() else { return };
+        let check = self.others.double(destination.to_bits()).checksum();
+        header[field::TOTAL_LENGTH..][..2].copy_from_slice(&self.total_len.to_be_bytes());
+        header[field::TTL..][..2].copy_from_slice(&self.ttl_and_protocol.to_be_bytes());
+        header[field::CHECKSUM..][..2].copy_from_slice(&check.to_be_bytes());
+        header[field::DESTINATION..][..4].copy_from_slice(&destination.octets());
+    }
 }
 
 /// Gives a checked packet another DSCP, keeping its ECN bits and repairing the checksum.
@@ -337,7 +398,8 @@ mod tests {
     fn lowering_the_ttl_keeps_the_checksum_right() {
         let mut bytes = GOLDEN;
         for ttl in (0..64).rev() {
-            decrement_ttl(&mut bytes);
+            let octets = lowered(&bytes);
+            bytes[field::TTL..][..4].copy_from_slice(&octets);
             assert_eq!(Packet::parse(&bytes).unwrap().ttl(), ttl);
         }
     }

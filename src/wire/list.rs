@@ -1,6 +1,8 @@
 //! What the Xcast4 and the Xcast6 header share: the octets of version, flags and number of
 //! destinations, the bitmap in memory, and what can be wrong.
 
+use super::checksum::Sum;
+
 pub(super) const VERSION: u8 = 1;
 pub(super) const ANONYMOUS: u8 = 0x08;
 pub(super) const KEEP_XCAST: u8 = 0x04;
@@ -27,6 +29,20 @@ pub const fn all(count: usize) -> u128 {
     !(u128::MAX >> count)
 }
 
+/// The bitmap that the first `len` (<= 16) octets hold, a multiple of 4.
+#[inline]
+pub(super) fn read_bitmap(octets: &[u8], len: usize) -> u128 {
+    // Where there are 16, behind the bitmap or not, they are read at once.
+    match octets.first_chunk::<16>() {
+        Some(octets) => u128::from_be_bytes(*octets) & !(u128::MAX.unbounded_shr(8 * len as u32)),
+        None => {
+            let mut bitmap = [0; 16];
+            bitmap[..len].copy_from_slice(&octets[..len]);
+            u128::from_be_bytes(bitmap)
+        }
+    }
+}
+
 /// The indices of the destinations that are live in `bitmap`, in list order.
 pub fn live_indices(mut bitmap: u128) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
@@ -36,6 +52,57 @@ pub fn live_indices(mut bitmap: u128) -> impl Iterator<Item = usize> {
             index
         })
     })
+}
+
+/// How copies of a checked header get bitmaps of their own: what the copies share is found out once.
+/// With A set, addresses that are not live are zeroed. The checksum follows incrementally
+/// (RFC 1624).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pruning {
+    pub(super) checksum_at: u8,
+    pub(super) bitmap_at: u8,
+    pub(super) bitmap_len: u8,
+    /// Octets of an address; addresses follow the bitmap.
+    pub(super) address_len: u8,
+    pub(super) count: u8,
+    pub(super) anonymous: bool,
+    /// What the checksum is the complement of, without the bitmap.
+    pub(super) others: Sum,
+}
+
+impl Pruning {
+    /// Makes `live` the bitmap of a copy of the header.
+    #[inline]
+    pub(crate) fn apply(&self, header: &mut [u8], live: u128) {
+        let mut sum = self.others.bitmap(live);
+        let (at, len) = (usize::from(self.bitmap_at), usize::from(self.bitmap_len));
+        if self.anonymous {
+            sum = self.hide(header, live, sum);
+        }
+        let bitmap = live.to_be_bytes();
+        match header[at..at + len].as_chunks_mut::<4>().0 {
+            [one] => *one = [bitmap[0], bitmap[1], bitmap[2], bitmap[3]],
+            words => {
+                for (word, new) in words.iter_mut().zip(bitmap.as_chunks().0) {
+                    *word = *new;
+                }
+            }
+        }
+        let at = usize::from(self.checksum_at);
+        header[at..at + 2].copy_from_slice(&sum.checksum().to_be_bytes());
+    }
+
+    #[cold]
+    fn hide(&self, header: &mut [u8], live: u128, mut sum: Sum) -> Sum {
+        let addresses = usize::from(self.bitmap_at) + usize::from(self.bitmap_len);
+        let length = usize::from(self.address_len);
+        for index in live_indices(all(usize::from(self.count)) & !live) {
+            let address = &mut header[addresses + length * index..][..length];
+            sum = sum.word(!Sum::default().bytes(address).fold());
+            address.fill(0);
+        }
+        sum
+    }
 }
 
 /// Why bytes are not an Xcast header; the first failure in the order given here.

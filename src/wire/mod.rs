@@ -24,6 +24,8 @@ pub mod xcast6;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+pub(crate) use list::Pruning;
+
 /// The experimental code points a network has agreed on (RFC 4727); never defaulted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodePoints {
@@ -40,16 +42,19 @@ pub struct CodePoints {
 }
 
 /// The two octets at `at`, in network order. The caller has checked that they are there.
+#[inline]
 pub(crate) fn read_u16(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
 /// The four octets at `at`, in network order. The caller has checked that they are there.
+#[inline]
 pub(crate) fn read_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
 /// The IPv6 address at `at`. The caller has checked that its 16 octets are there.
+#[inline]
 pub(crate) fn read_address(bytes: &[u8], at: usize) -> Ipv6Addr {
     let mut octets = [0; 16];
     octets.copy_from_slice(&bytes[at..at + 16]);

@@ -18,7 +18,9 @@
 use std::net::Ipv4Addr;
 
 use super::checksum::{self, Sum};
-use super::list::{ANONYMOUS, DS_BYTES, KEEP_XCAST, Lists, RESERVED, VERSION};
+use super::list::{
+    ANONYMOUS, DS_BYTES, KEEP_XCAST, Lists, Pruning, RESERVED, VERSION, read_bitmap,
+};
 pub use super::list::{Malformed, all, bit, live_indices};
 use super::{read_u16, read_u32};
 
@@ -47,25 +49,31 @@ pub const fn header_len(count: usize, ds_bytes: bool, ports: bool) -> usize {
 /// A checked view of an Xcast4 header.
 #[derive(Clone, Copy, Debug)]
 pub struct Header<'a> {
+    fixed: &'a [u8; FIXED_LEN],
+    /// All of it.
     bytes: &'a [u8],
 }
 
 impl<'a> Header<'a> {
     /// Checks the header at the start of `bytes`, the payload of an IPv4 packet.
+    #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Header<'a>, Malformed> {
-        match bytes.first() {
-            None => return Err(Malformed::Length),
-            Some(first) if first >> 4 != VERSION => return Err(Malformed::Version),
-            Some(_) if bytes.len() < FIXED_LEN => return Err(Malformed::Length),
-            Some(_) => {}
+        let Some(fixed) = bytes.first_chunk::<FIXED_LEN>() else {
+            return Err(match bytes.first() {
+                Some(first) if first >> 4 != VERSION => Malformed::Version,
+                _ => Malformed::Length,
+            });
+        };
+        if fixed[0] >> 4 != VERSION {
+            return Err(Malformed::Version);
         }
-        let header = Header { bytes };
-        let length = usize::from(bytes[9]) * 4;
+        let header = Header { fixed, bytes };
+        let length = usize::from(fixed[9]) * 4;
         let implied = header_len(header.count(), header.has_ds_bytes(), header.has_ports());
         if length != implied || bytes.len() < length {
             return Err(Malformed::Length);
         }
-        let header = Header { bytes: &bytes[..length] };
+        let header = Header { fixed, bytes: &bytes[..length] };
         if checksum::checksum(header.bytes) != 0 {
             return Err(Malformed::Checksum);
         }
@@ -79,51 +87,57 @@ impl<'a> Header<'a> {
     }
 
     /// A: addresses that are no longer live are to be zeroed.
+    #[inline]
     pub fn is_anonymous(&self) -> bool {
-        self.bytes[0] & ANONYMOUS != 0
+        self.fixed[0] & ANONYMOUS != 0
     }
 
     /// X: the packet stays Xcast to its end.
+    #[inline]
     pub fn keeps_xcast(&self) -> bool {
-        self.bytes[0] & KEEP_XCAST != 0
+        self.fixed[0] & KEEP_XCAST != 0
     }
 
     /// D: there is a DS byte for each destination.
+    #[inline]
     pub fn has_ds_bytes(&self) -> bool {
-        self.bytes[0] & DS_BYTES != 0
+        self.fixed[0] & DS_BYTES != 0
     }
 
     /// P: there is a port for each destination.
+    #[inline]
     pub fn has_ports(&self) -> bool {
-        self.bytes[0] & PORTS != 0
+        self.fixed[0] & PORTS != 0
     }
 
     /// The number of destinations listed, live or not.
+    #[inline]
     pub fn count(&self) -> usize {
-        usize::from(self.bytes[1] & !RESERVED)
+        usize::from(self.fixed[1] & !RESERVED)
     }
 
     /// The channel identifier; 0 = none.
+    #[inline]
     pub fn channel(&self) -> u32 {
-        read_u32(self.bytes, 4)
+        read_u32(self.fixed, 4)
     }
 
     /// The protocol of what follows (PROT ID).
+    #[inline]
     pub fn protocol(&self) -> u8 {
-        self.bytes[8]
+        self.fixed[8]
     }
 
     /// Length of the header in octets.
+    #[inline]
     pub fn header_len(&self) -> usize {
         self.bytes.len()
     }
 
     /// The live destinations.
+    #[inline]
     pub fn bitmap(&self) -> u128 {
-        let mut bitmap = [0; 16];
-        let octets = bitmap_len(self.count());
-        bitmap[..octets].copy_from_slice(&self.bytes[FIXED_LEN..FIXED_LEN + octets]);
-        u128::from_be_bytes(bitmap)
+        read_bitmap(&self.bytes[FIXED_LEN..], bitmap_len(self.count()))
     }
 
     /// Destination `index` of the list, which must be below [`count`](Header::count).
@@ -154,24 +168,21 @@ const fn destinations_at(count: usize) -> usize {
     FIXED_LEN + bitmap_len(count)
 }
 
-/// Makes `live` the bitmap of a checked header; with A set, zeroes the addresses that are not
-/// live. The checksum follows incrementally.
-pub(crate) fn prune(header: &mut [u8], live: u128) {
-    let count = usize::from(header[1] & !RESERVED);
-    let octets = bitmap_len(count);
-    let bitmap = &mut header[FIXED_LEN..FIXED_LEN + octets];
-    let mut old = Sum::default().bytes(bitmap);
-    bitmap.copy_from_slice(&live.to_be_bytes()[..octets]);
-    let new = Sum::default().bytes(bitmap);
-    if header[0] & ANONYMOUS != 0 {
-        for index in live_indices(all(count) & !live) {
-            let at = destinations_at(count) + 4 * index;
-            old = old.double(read_u32(header, at));
-            header[at..at + 4].fill(0);
-        }
+/// How copies of a checked header, whose bitmap is `live`, get bitmaps of their own.
+#[inline]
+pub(crate) fn pruning(header: &[u8], live: u128) -> Pruning {
+    let Some(fixed) = header.first_chunk::<FIXED_LEN>() else { return Pruning::default() };
+    let count = fixed[1] & !RESERVED;
+    let others = Sum::default().bitmap(live).negated().word(!read_u16(fixed, CHECKSUM));
+    Pruning {
+        checksum_at: CHECKSUM as u8,
+        bitmap_at: FIXED_LEN as u8,
+        bitmap_len: bitmap_len(usize::from(count)) as u8,
+        address_len: 4,
+        count,
+        anonymous: fixed[0] & ANONYMOUS != 0,
+        others,
     }
-    let check = checksum::update(read_u16(header, CHECKSUM), old, new);
-    header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&check.to_be_bytes());
 }
 
 /// Where the lists begin of a header for `count` destinations.
@@ -186,9 +197,9 @@ pub(crate) fn lists(count: usize, ds_bytes: bool, ports: bool) -> Lists {
 /// Writes into all of `out` what a checked header is when it lists its `live` destinations alone;
 /// its length is [`header_len`] of their number.
 pub(crate) fn compact(header: &[u8], live: u128, out: &mut [u8]) {
-    let (before, after) = (Header { bytes: header }, live.count_ones() as usize);
-    let (ds_bytes, ports) = (before.has_ds_bytes(), before.has_ports());
-    let from = lists(before.count(), ds_bytes, ports);
+    let (before, after) = (usize::from(header[1] & !RESERVED), live.count_ones() as usize);
+    let (ds_bytes, ports) = (header[0] & DS_BYTES != 0, header[0] & PORTS != 0);
+    let from = lists(before, ds_bytes, ports);
     let to = lists(after, ds_bytes, ports);
     out.fill(0);
     out[..FIXED_LEN].copy_from_slice(&header[..FIXED_LEN]);

@@ -19,7 +19,9 @@ mod ports;
 use std::net::Ipv6Addr;
 
 use super::checksum::{self, Sum};
-use super::list::{ANONYMOUS, DS_BYTES, KEEP_XCAST, Lists, RESERVED, VERSION};
+use super::list::{
+    ANONYMOUS, DS_BYTES, KEEP_XCAST, Lists, Pruning, RESERVED, VERSION, read_bitmap,
+};
 pub use super::list::{Malformed, all, bit, live_indices};
 use super::{ipv6, read_address, read_u16};
 pub(crate) use ports::{
@@ -129,11 +131,9 @@ impl<'a> Header<'a> {
     }
 
     /// The live destinations.
+    #[inline]
     pub fn bitmap(&self) -> u128 {
-        let mut bitmap = [0; 16];
-        let octets = bitmap_len(self.count());
-        bitmap[..octets].copy_from_slice(&self.bytes[FIXED_LEN..FIXED_LEN + octets]);
-        u128::from_be_bytes(bitmap)
+        read_bitmap(&self.bytes[FIXED_LEN..], bitmap_len(self.count()))
     }
 
     /// Destination `index` of the list, which must be below [`count`](Header::count).
@@ -159,25 +159,20 @@ const fn destinations_at(count: usize) -> usize {
     FIXED_LEN + bitmap_len(count)
 }
 
-/// Makes `live` the bitmap of a checked header; with A set, zeroes the addresses that are not
-/// live. The checksum follows incrementally.
-pub(crate) fn prune(header: &mut [u8], live: u128) {
+/// How copies of a checked header, whose bitmap is `live`, get bitmaps of their own.
+#[inline]
+pub(crate) fn pruning(header: &[u8], live: u128) -> Pruning {
     let count = count(header);
-    let octets = bitmap_len(count);
-    let bitmap = &mut header[FIXED_LEN..FIXED_LEN + octets];
-    let mut old = Sum::default().bytes(bitmap);
-    bitmap.copy_from_slice(&live.to_be_bytes()[..octets]);
-    let new = Sum::default().bytes(bitmap);
-    if header[FLAGS] & ANONYMOUS != 0 {
-        for index in live_indices(all(count) & !live) {
-            let at = destinations_at(count) + 16 * index;
-            let address = &mut header[at..at + 16];
-            old = old.bytes(address);
-            address.fill(0);
-        }
+    let others = Sum::default().bitmap(live).negated().word(!read_u16(header, CHECKSUM));
+    Pruning {
+        checksum_at: CHECKSUM as u8,
+        bitmap_at: FIXED_LEN as u8,
+        bitmap_len: bitmap_len(count) as u8,
+        address_len: 16,
+        count: count as u8,
+        anonymous: header[FLAGS] & ANONYMOUS != 0,
+        others,
     }
-    let check = checksum::update(read_u16(header, CHECKSUM), old, new);
-    header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&check.to_be_bytes());
 }
 
 /// Where the lists begin of a header for `count` destinations.

@@ -123,7 +123,7 @@ pub(crate) fn next_router() -> Node {
         fib.adjacency(0, gateway, Some(rewrite(0, CAPABLE)), Capability::Capable);
     }
     fib.limits(Limits { allow_icmp_echo: true, ..Limits::default() });
-    fib.begin_table(false);
+    fib.begin_table();
     for (gateway, all) in gateways.into_iter().zip(["0.0.0.0/0", "::/0"]) {
         fib.route_via(all.parse().unwrap(), vec![Hop { port: 0, gateway, weight: 1 }]);
     }
@@ -172,7 +172,7 @@ fn built(traits: &Traits) -> Node {
     for id in traits.ports {
         add_neighbors(&mut fib, *id);
     }
-    fib.begin_table(false);
+    fib.begin_table();
     for is_v6 in [false, true] {
         add_routes(&mut fib, traits, is_v6);
     }

@@ -248,7 +248,7 @@ fn a_router_leaves_alone_what_is_for_another_one_on_a_shared_link() {
             let (mut lab, receiver, source) = shared_link();
             lab.start_routers(&["r", "q"]);
             let mut seen_by_q = lab.links[0].clone();
-            seen_by_q.tap = ("q".to_owned(), "lan".to_owned());
+            seen_by_q.taps = vec![("q".to_owned(), "lan".to_owned())];
             let seen_by_q = lab.capture(&seen_by_q);
             let list = [lab.address("b", "r"), lab.address("r", "lan")];
             for (round, payload) in (1..).zip(["one", "two", "three"]) {

@@ -1,7 +1,7 @@
 //! What crosses a link, seen from outside the routers: `pnet_datalink` captures, and `reading`
 //! reads what was captured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -15,6 +15,8 @@ use super::{Link, Mac, inside};
 
 /// The EtherType of the frames that tell how far a capture has come (IEEE 802, for experiments).
 const MARKER: [u8; 2] = [0x88, 0xb5];
+/// The most taps of a link.
+const TAPS_MAX: usize = 2;
 /// EtherTypes of IPv4 and IPv6.
 const IP: [[u8; 2]; 2] = [[0x08, 0x00], [0x86, 0xdd]];
 
@@ -57,11 +59,12 @@ impl Copy<SocketAddr> {
     }
 }
 
-/// A running capture of one link.
+/// A running capture of one link, at all its taps. What is seen at two of them counts once.
 pub struct Capture {
     pub link: Link,
     seen: Arc<Seen>,
-    marker: Mutex<Box<dyn DataLinkSender>>,
+    /// At each tap.
+    markers: Vec<Mutex<Box<dyn DataLinkSender>>>,
     names: BTreeMap<Mac, String>,
 }
 
@@ -74,27 +77,32 @@ struct Seen {
 #[derive(Default)]
 struct State {
     frames: Vec<Vec<u8>>,
-    markers: u64,
+    /// How often a frame was seen at each tap.
+    sightings: HashMap<Vec<u8>, [u64; TAPS_MAX]>,
+    markers: [u64; TAPS_MAX],
 }
 
 impl Capture {
-    /// Captures at a link's tap. Whatever is sent from now on is seen.
+    /// Captures at a link's taps. Whatever is sent from now on is seen.
     pub fn start(link: &Link, names: BTreeMap<Mac, String>) -> Capture {
-        let (node, interface) = &link.tap;
-        let (mut receiver, marker) =
-            inside(node, || (open(interface).1, Mutex::new(open(interface).0)));
         let seen = Arc::new(Seen::default());
-        let for_thread = Arc::clone(&seen);
-        // Ends with the test.
-        std::thread::spawn(move || {
-            loop {
-                // An error is that of a link that went down; it may come up again.
-                if let Ok(frame) = receiver.next() {
-                    for_thread.add(frame);
+        let tap = |(tap, (node, interface)): (usize, &(String, String))| {
+            let (mut receiver, marker) =
+                inside(node, || (open(interface).1, Mutex::new(open(interface).0)));
+            let for_thread = Arc::clone(&seen);
+            // Ends with the test.
+            std::thread::spawn(move || {
+                loop {
+                    // An error is that of a link that went down; it may come up again.
+                    if let Ok(frame) = receiver.next() {
+                        for_thread.add(tap, frame);
+                    }
                 }
-            }
-        });
-        let capture = Capture { link: link.clone(), seen, marker, names };
+            });
+            marker
+        };
+        let markers = link.taps.iter().enumerate().map(tap).collect();
+        let capture = Capture { link: link.clone(), seen, markers, names };
         capture.take(); // the socket may have seen others' frames before it was bound
         capture
     }
@@ -150,21 +158,24 @@ impl Capture {
         self.seen.lock().frames.iter().filter_map(read).collect()
     }
 
-    /// Sends a marker, and waits until it was captured: then so was all before it.
+    /// Sends a marker at each tap, and waits until it was captured there: then so was all before it.
     fn drain(&self) {
-        let before = self.seen.lock().markers;
-        let mut frame = [0; 60];
-        frame[0] = 0x02; // nobody's address
-        frame[12..14].copy_from_slice(&MARKER);
-        let mut sender = self.marker.lock().unwrap_or_else(PoisonError::into_inner);
-        sender.send_to(&frame, None).expect("it fits").expect("the link is up");
-        let deadline = Instant::now() + PATIENCE;
-        let mut state = self.seen.lock();
-        while state.markers == before {
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "the capture on {:?} does not go on", self.link.tap);
-            let waited = self.seen.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        for (tap, marker) in self.markers.iter().enumerate() {
+            let before = self.seen.lock().markers[tap];
+            let mut frame = [0; 60];
+            frame[0] = 0x02; // nobody's address
+            frame[12..14].copy_from_slice(&MARKER);
+            frame[14] = tap as u8;
+            let mut sender = marker.lock().unwrap_or_else(PoisonError::into_inner);
+            sender.send_to(&frame, None).expect("it fits").expect("the link is up");
+            let deadline = Instant::now() + PATIENCE;
+            let mut state = self.seen.lock();
+            while state.markers[tap] == before {
+                let left = deadline.saturating_duration_since(Instant::now());
+                assert!(!left.is_zero(), "the capture on {:?} does not go on", self.link.taps);
+                let waited = self.seen.changed.wait_timeout(state, left);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
         }
     }
 
@@ -189,11 +200,21 @@ impl Seen {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, frame: &[u8]) {
+    fn add(&self, tap: usize, frame: &[u8]) {
         let mut state = self.lock();
         match frame.get(12..14) == Some(&MARKER) {
-            true => state.markers += 1,
-            false => state.frames.push(frame.to_vec()),
+            // Those of the other end arrive here, too.
+            true => state.markers[tap] += u64::from(usize::from(frame[14]) == tap),
+            false => {
+                let sightings = state.sightings.entry(frame.to_vec()).or_default();
+                sightings[tap] += 1;
+                // Seen here as often as nowhere else: it is not one that another tap has had.
+                let is_new =
+                    sightings.iter().filter(|count| **count >= sightings[tap]).count() == 1;
+                if is_new {
+                    state.frames.push(frame.to_vec());
+                }
+            }
         }
         self.changed.notify_all();
     }

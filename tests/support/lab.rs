@@ -75,8 +75,9 @@ pub struct End {
 #[derive(Clone, Debug)]
 pub struct Link {
     pub number: u8,
-    /// The namespace and interface at which everything that crosses the link can be seen.
-    pub tap: (String, String),
+    /// The namespaces and interfaces at which what crosses the link can be seen: at one of them at
+    /// least, as an interface does not see what it sends by AF_XDP.
+    pub taps: Vec<(String, String)>,
     pub ends: Vec<End>,
 }
 
@@ -163,8 +164,8 @@ impl Lab {
         let ends = [end(number, 1, a, b), end(number, 2, b, a)];
         let [one, two] = &ends;
         ip_batch(&[], &veth((a, b, one.mac), (b, a, two.mac)));
-        // Seen at `b`: what `b` sends is captured before the call that sends it returns.
-        self.finish_link(number, (b.to_owned(), a.to_owned()), ends.to_vec())
+        let taps = [(b, a), (a, b)].map(|(node, name)| (node.to_owned(), name.to_owned()));
+        self.finish_link(number, taps.to_vec(), ends.to_vec())
     }
 
     /// A shared link: a bridge that learns, in a namespace called as the link is.
@@ -183,7 +184,7 @@ impl Lab {
         }
         ip_batch(&[], &wires);
         ip_batch(&["-n", name], &(ports + "link set dev br up\n"));
-        self.finish_link(number, (name.to_owned(), "br".to_owned()), ends)
+        self.finish_link(number, vec![(name.to_owned(), "br".to_owned())], ends)
     }
 
     fn number(&mut self) -> u8 {
@@ -191,7 +192,7 @@ impl Lab {
         self.made
     }
 
-    fn finish_link(&mut self, number: u8, tap: (String, String), ends: Vec<End>) -> Link {
+    fn finish_link(&mut self, number: u8, taps: Vec<(String, String)>, ends: Vec<End>) -> Link {
         for End { node, interface, address, address_v6, link_local, .. } in &ends {
             let mut lines = format!("address add {address}/24 brd + dev {interface}\n");
             if self.has_ipv6 {
@@ -201,7 +202,7 @@ impl Lab {
             }
             ip_batch(&["-n", node], &(lines + &format!("link set dev {interface} up\n")));
         }
-        let link = Link { number, tap, ends };
+        let link = Link { number, taps, ends };
         self.links.push(link.clone());
         link
     }

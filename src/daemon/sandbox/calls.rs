@@ -3,7 +3,8 @@
 //! Three filters, of which the strictest verdict counts:
 //!
 //! - a call of [`HOSTILE`] ends the process at once: no library tries it for a look, so whoever
-//!   makes it has taken the router over;
+//!   makes it has taken the router over. One of them, `bpf`, is needed to receive by AF_XDP: where
+//!   a port asks for that, its commands in [`BPF_COMMANDS`] are permitted;
 //! - `clone3` does not exist (`ENOSYS`): its flags lie in memory that a filter cannot read, and
 //!   the C library falls back on `clone`;
 //! - what is not on the lists of this file is not permitted (`EPERM`).
@@ -73,9 +74,9 @@ const HOSTILE: &[Number] = &[
     // other programs, and other processes' memory and descriptors
     libc::SYS_execve, libc::SYS_execveat, libc::SYS_ptrace, libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev, libc::SYS_pidfd_getfd,
-    // the kernel itself; XDP, once there is such a driver, needs `bpf`
+    // the kernel itself
     libc::SYS_init_module, libc::SYS_finit_module, libc::SYS_delete_module, libc::SYS_kexec_load,
-    libc::SYS_bpf, libc::SYS_perf_event_open, libc::SYS_userfaultfd, libc::SYS_reboot,
+    libc::SYS_perf_event_open, libc::SYS_userfaultfd, libc::SYS_reboot,
     libc::SYS_swapon, libc::SYS_swapoff, libc::SYS_acct,
     // namespaces and mounts
     libc::SYS_setns, libc::SYS_unshare, libc::SYS_chroot, libc::SYS_pivot_root, libc::SYS_mount,
@@ -94,9 +95,13 @@ const HOSTILE_OLDER: &[Number] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const HOSTILE_OLDER: &[Number] = &[];
 
-/// The kinds of sockets that a router opens. XDP will need `AF_XDP`.
-const FAMILIES: [libc::c_int; 5] =
-    [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_PACKET, libc::AF_NETLINK];
+/// What is asked of `bpf`: `BPF_MAP_CREATE`, `BPF_MAP_UPDATE_ELEM`, `BPF_PROG_LOAD` and
+/// `BPF_LINK_CREATE`, as linux/bpf.h numbers them.
+const BPF_COMMANDS: [u64; 4] = [0, 2, 5, 28];
+
+/// The kinds of sockets that a router opens.
+const FAMILIES: [libc::c_int; 6] =
+    [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_PACKET, libc::AF_NETLINK, libc::AF_XDP];
 
 /// The requests to devices and sockets: those of the standard library, and names and numbers of
 /// interfaces. A TUN device will need `TUNSETIFF`.
@@ -115,12 +120,13 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWCGROUP
 /// The mode that the control socket is given.
 const SOCKET_MODE: u64 = 0o660;
 
-/// Holds all threads of this process, and those to come, to the lists above.
-pub(super) fn confine() -> Result<Strength, Error> {
+/// Holds all threads of this process, and those to come, to the lists above. With `bpf`, programs can
+/// still be loaded into the kernel.
+pub(super) fn confine(bpf: bool) -> Result<Strength, Error> {
     let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else {
         return Ok(Strength::Absent);
     };
-    for program in programs(arch)? {
+    for program in programs(arch, bpf)? {
         match apply_filter_all_threads(&program) {
             Err(Error::Seccomp(error)) if is_absence(&error) => return Ok(Strength::Absent),
             other => other?,
@@ -135,19 +141,24 @@ fn is_absence(error: &io::Error) -> bool {
 }
 
 /// The filters in the order in which they can be applied: the last one forbids the next.
-fn programs(arch: TargetArch) -> Result<[BpfProgram; 3], BackendError> {
+fn programs(arch: TargetArch, bpf: bool) -> Result<[BpfProgram; 3], BackendError> {
     use SeccompAction::{Allow, Errno, KillProcess};
     let whole = |numbers: [&[Number]; 2]| -> Rules {
         numbers.concat().into_iter().map(|number| (number, Vec::new())).collect()
     };
     let mut allowed = whole([PLAIN, PLAIN_OLDER]);
     allowed.extend(conditional()?);
+    let mut hostile = whole([HOSTILE, HOSTILE_OLDER]);
+    match bpf {
+        true => allowed.insert(libc::SYS_bpf, any(0, &BPF_COMMANDS)?),
+        false => hostile.insert(libc::SYS_bpf, Vec::new()),
+    };
     let unknown = whole([&[libc::SYS_clone3], &[]]);
     let compile = |rules, otherwise, verdict| -> Result<BpfProgram, BackendError> {
         SeccompFilter::new(rules, otherwise, verdict, arch)?.try_into()
     };
     Ok([
-        compile(whole([HOSTILE, HOSTILE_OLDER]), Allow, KillProcess)?,
+        compile(hostile, Allow, KillProcess)?,
         compile(unknown, Allow, Errno(libc::ENOSYS as u32))?,
         compile(allowed, Errno(libc::EPERM as u32), Allow)?,
     ])

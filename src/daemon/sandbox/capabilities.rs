@@ -8,12 +8,16 @@ use caps::{CapSet, Capability};
 /// What a router needs for as long as it runs: nftables, neighbors and large socket buffers; and
 /// packet and raw sockets. In the order of their numbers.
 const KEPT: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW];
+/// What loading XDP programs takes beyond that.
+const FOR_PROGRAMS: Capability = Capability::CAP_BPF;
 
-/// Gives up every capability but [`KEPT`]; returns the names of those that are left, which may be
-/// fewer. Nothing is left that a program executed later could inherit.
-pub(super) fn reduce() -> Result<Vec<String>, CapsError> {
+/// Gives up every capability but [`KEPT`] and, with `programs`, [`FOR_PROGRAMS`]; returns the names
+/// of those that are left, which may be fewer. Nothing is left that a program executed later could
+/// inherit.
+pub(super) fn reduce(programs: bool) -> Result<Vec<String>, CapsError> {
     let permitted = caps::read(None, CapSet::Permitted)?;
-    let kept: Vec<Capability> = KEPT.into_iter().filter(|it| permitted.contains(it)).collect();
+    let kept = KEPT.into_iter().chain(programs.then_some(FOR_PROGRAMS));
+    let kept: Vec<Capability> = kept.filter(|it| permitted.contains(it)).collect();
     // Who started with fewer may not touch the bounding set, which matters less to him: without
     // new privileges it gives nothing.
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {

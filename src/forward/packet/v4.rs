@@ -3,21 +3,28 @@
 use super::*;
 use crate::wire::ipv4;
 
-pub(super) fn parse(fib: &Fib, packet: &Packet<'_>, bytes: &[u8]) -> Result<Parsed, DropReason> {
+#[inline]
+pub(super) fn parse(
+    fib: &Fib,
+    packet: &Packet<'_>,
+    bytes: &[u8],
+    parsed: &mut Parsed,
+) -> Result<(), Unread> {
     let ip = ipv4::Packet::parse(bytes).map_err(|_| DropReason::IpHeader)?;
     if ip.protocol() != fib.code_points().ip_protocol {
-        return Err(DropReason::IpHeader);
+        return Err(DropReason::IpHeader.into());
     }
     if ip.is_fragment() {
-        return Err(DropReason::Fragment);
+        return Err(DropReason::Fragment.into());
     }
-    let source_entry = source_entry(fib, packet, ip.source().into())?;
-    let header = xcast4::Header::parse(ip.payload())?;
+    let source = ip.source().into();
+    let header = xcast4::Header::parse(ip.payload())
+        .map_err(|malformed| Unread { reason: malformed.into(), source: Some(source) })?;
     let xcast = packet.start + ip.header_len();
     let transport = xcast + header.header_len();
     let end = packet.start + ip.total_len();
     let lists = xcast4::lists(header.count(), header.has_ds_bytes(), header.has_ports());
-    Ok(Parsed {
+    *parsed = Parsed {
         ip: packet.start,
         protocol_at: packet.start + ipv4::field::PROTOCOL,
         xcast,
@@ -28,13 +35,14 @@ pub(super) fn parse(fib: &Fib, packet: &Packet<'_>, bytes: &[u8]) -> Result<Pars
         transport,
         tail: end.min(transport + TRANSPORT_LEN),
         end,
-        source: ip.source().into(),
-        source_entry,
+        source,
+        source_entry: Entry::NoRoute,
         destination: ip.destination().into(),
         ttl: ip.ttl(),
         may_fragment: !ip.forbids_fragments(),
         count: header.count(),
         live: header.bitmap(),
+        any_link_local: false,
         channel: header.channel().into(),
         keeps_xcast: header.keeps_xcast(),
         lists: Lists {
@@ -49,5 +57,6 @@ pub(super) fn parse(fib: &Fib, packet: &Packet<'_>, bytes: &[u8]) -> Result<Pars
             header.has_ports(),
             &packet.buffer[transport..end],
         ),
-    })
+    };
+    Ok(())
 }

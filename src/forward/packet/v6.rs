@@ -21,14 +21,26 @@ struct Chain {
     protocol: u8,
 }
 
-pub(super) fn parse(fib: &Fib, packet: &Packet<'_>, bytes: &[u8]) -> Result<Parsed, DropReason> {
+pub(super) fn parse(fib: &Fib, packet: &Packet<'_>, bytes: &[u8]) -> Result<Parsed, Unread> {
     let ip = ipv6::Packet::parse(bytes).map_err(|_| DropReason::IpHeader)?;
     let bytes = &bytes[..ip.total_len()];
     let (xcast, protocol_at) = find_xcast(fib, bytes)?;
     if has_fragment_header(&bytes[xcast..]) {
-        return Err(DropReason::Fragment);
+        return Err(DropReason::Fragment.into());
     }
-    let source_entry = source_entry(fib, packet, ip.source().into())?;
+    let source = ip.source().into();
+    behind(fib, packet, bytes, &ip, (xcast, protocol_at))
+        .map_err(|reason| Unread { reason, source: Some(source) })
+}
+
+/// The Xcast header, which begins at `xcast` and is named at `protocol_at`, and all behind it.
+fn behind(
+    fib: &Fib,
+    packet: &Packet<'_>,
+    bytes: &[u8],
+    ip: &ipv6::Packet<'_>,
+    (xcast, protocol_at): (usize, usize),
+) -> Result<Parsed, DropReason> {
     let header = xcast6::Header::parse(&bytes[xcast..])?;
     let count = header.count();
     let xcast_end = xcast + header.header_len();
@@ -52,12 +64,13 @@ pub(super) fn parse(fib: &Fib, packet: &Packet<'_>, bytes: &[u8]) -> Result<Pars
         tail: at(bytes.len().min(chain.transport + TRANSPORT_LEN)),
         end: at(bytes.len()),
         source: ip.source().into(),
-        source_entry,
+        source_entry: Entry::NoRoute,
         destination: ip.destination().into(),
         ttl: ip.hop_limit(),
         may_fragment: false,
         count,
         live: header.bitmap(),
+        any_link_local: false,
         channel: header.channel(),
         keeps_xcast: header.keeps_xcast(),
         lists: Lists {

@@ -16,7 +16,7 @@ fn router(reverse_path: ReversePath) -> Fib {
     let port = |id| Some(Port { reverse_path, ..model.port(id).unwrap().clone() });
     let mut fib = FibBuilder::new(*model.code_points(), [port(0), port(1)].to_vec());
     let rewrite = ethernet::header([4; 6], [2; 6], ethernet::TYPE_IPV4);
-    fib.begin_table(false);
+    fib.begin_table();
     for (far, other) in FAR.into_iter().zip(OTHER) {
         fib.adjacency(1, other, Some(rewrite), Capability::Capable);
         fib.route_via(prefix(far), [hop(1, other)].to_vec());

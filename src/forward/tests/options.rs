@@ -334,7 +334,7 @@ fn a_channel_keeps_its_gateway_whatever_its_list() {
     let port =
         |id| Some(Port { reverse_path: ReversePath::Off, ..model.port(id).unwrap().clone() });
     let mut fib = FibBuilder::new(*model.code_points(), (0..4).map(port).collect());
-    fib.begin_table(false);
+    fib.begin_table();
     for (gateway, far) in [(GATEWAY_1.into(), "10.0.0.0/8"), (GATEWAY_V6.into(), "2001:db8::/32")] {
         (1..4).for_each(|port| fib.adjacency(port, gateway, None, Capability::Capable));
         fib.route_via(prefix(far), (1..4).map(|port| hop(port, gateway)).collect());

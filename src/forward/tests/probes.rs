@@ -62,7 +62,7 @@ fn a_neighbors_probe_goes_back_to_it() {
             // The same packet with its TTL lowered.
             let mut expected = probe.clone();
             match neighbor {
-                IpAddr::V4(_) => ipv4::decrement_ttl(&mut expected),
+                IpAddr::V4(_) => ipv4::set_ttl(&mut expected, probe[8] - 1),
                 IpAddr::V6(_) => ipv6::decrement_hop_limit(&mut expected),
             }
             assert_eq!(answers, [expected]);
@@ -77,7 +77,10 @@ fn a_probe_at_the_end_of_its_ttl_goes_nowhere() {
     for neighbor in NEIGHBORS {
         let mut probe = from(&fib, neighbor, b"0123456789abcdef");
         match neighbor {
-            IpAddr::V4(_) => ipv4::decrement_ttl(&mut probe),
+            IpAddr::V4(_) => {
+                let ttl = probe[8] - 1;
+                ipv4::set_ttl(&mut probe, ttl);
+            }
             IpAddr::V6(_) => ipv6::decrement_hop_limit(&mut probe),
         }
         let (_, answers, counters) = hear(&fib, &probe, PORT);

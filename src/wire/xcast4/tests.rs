@@ -104,7 +104,7 @@ fn reserved_bits_and_padding_are_ignored() {
 #[test]
 fn pruning_zeroes_hidden_addresses_and_repairs_the_checksum() {
     let mut bytes = GOLDEN;
-    prune(&mut bytes, bit(2));
+    pruning(&bytes, Header::parse(&bytes).unwrap().bitmap()).apply(&mut bytes, bit(2));
     let header = Header::parse(&bytes).unwrap();
     assert_eq!(header.bitmap(), bit(2));
     let hidden = Ipv4Addr::UNSPECIFIED;
@@ -158,7 +158,7 @@ proptest! {
         repr.emit(&mut bytes).unwrap();
         let mut pruned = repr.clone();
         pruned.bitmap &= keep;
-        prune(&mut bytes, pruned.bitmap);
+        pruning(&bytes, Header::parse(&bytes).unwrap().bitmap()).apply(&mut bytes, pruned.bitmap);
         if pruned.anonymous {
             for index in live_indices(all(pruned.destinations.len()) & !pruned.bitmap) {
                 pruned.destinations[index] = Ipv4Addr::UNSPECIFIED;

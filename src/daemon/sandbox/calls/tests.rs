@@ -29,6 +29,11 @@ fn run(program: &BpfProgram, data: &[u32; 16]) -> u32 {
 
 /// What the kernel does about a call: the strictest verdict counts, and among equals the latest.
 fn verdict(number: Number, arguments: [u64; 6]) -> u32 {
+    verdict_with(false, number, arguments)
+}
+
+/// The same; with `bpf`, where programs may be loaded.
+fn verdict_with(bpf: bool, number: Number, arguments: [u64; 6]) -> u32 {
     const THIS: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
     let mut data = [0; 16];
     (data[0], data[1]) = (u32::try_from(number).unwrap(), THIS);
@@ -37,7 +42,7 @@ fn verdict(number: Number, arguments: [u64; 6]) -> u32 {
         data[5 + 2 * index] = (argument >> 32) as u32;
     }
     let arch = TargetArch::try_from(std::env::consts::ARCH).unwrap();
-    let programs = programs(arch).unwrap();
+    let programs = programs(arch, bpf).unwrap();
     let verdicts = programs.iter().rev().map(|program| run(program, &data));
     // The action is a signed number: killing is the most negative.
     let action = |verdict: &u32| (verdict & 0xffff_0000).cast_signed();
@@ -114,7 +119,7 @@ fn arguments_decide_where_they_are_told_apart() {
         (c::SYS_mmap, 2, read_write, code),
         (c::SYS_mprotect, 2, read_write, code),
         (c::SYS_socket, 0, c::AF_PACKET.into(), c::AF_VSOCK.into()),
-        (c::SYS_socket, 0, c::AF_NETLINK.into(), c::AF_XDP.into()),
+        (c::SYS_socket, 0, c::AF_XDP.into(), c::AF_ALG.into()),
         (c::SYS_socketpair, 0, c::AF_UNIX.into(), c::AF_INET.into()),
         (c::SYS_ioctl, 1, c::FIONBIO as i64, c::TIOCSTI as i64),
         (c::SYS_prctl, 0, c::PR_SET_NAME.into(), c::PR_SET_DUMPABLE.into()),
@@ -128,11 +133,21 @@ fn arguments_decide_where_they_are_told_apart() {
 }
 
 #[test]
+fn programs_can_be_loaded_only_where_a_port_asks_for_it() {
+    for command in 0..40 {
+        let bpf = |bpf| verdict_with(bpf, libc::SYS_bpf, [command, 0, 0, 0, 0, 0]);
+        let listed = BPF_COMMANDS.contains(&command);
+        assert_eq!(bpf(true), if listed { ALLOW } else { NOT_PERMITTED }, "{command}");
+        assert_eq!(bpf(false), KILL, "{command}");
+    }
+}
+
+#[test]
 fn calls_of_another_kind_of_processor_end_the_process() {
     let arch = TargetArch::try_from(std::env::consts::ARCH).unwrap();
     let mut data = [0; 16];
     data[1] = 0x4000_0003; // 32-bit x86
-    for program in programs(arch).unwrap() {
+    for program in programs(arch, false).unwrap() {
         assert_eq!(run(&program, &data), KILL);
     }
 }

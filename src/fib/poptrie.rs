@@ -1,0 +1,170 @@
+//! Longest-prefix match in a compressed trie (after Asai and Ohara, "Poptrie", SIGCOMM 2015).
+//!
+//! A root of chunks, each for one value of the leading bits, cut into parts. A chunk that maps all
+//! its addresses to the same value is that value. Any other is a vector of words of its own. So a
+//! new generation shares all parts and chunks that have not changed with the one before, and
+//! empty space is one part many times. The words of a chunk:
+//!
+//! - first one word for each value of the next bits (direct pointing), where there are any;
+//! - then nodes. A node decides about six bits: a bitmap of two words, and one word for each run
+//!   of equal neighbors among its 64 children, at whose first child the bitmap has a one. The
+//!   words lie behind their bitmap, so that mostly both are in one cache line.
+//!
+//! A word is a value, or the place of a node in the same chunk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::bits::Bits;
+
+/// What an address maps to. Less than 2^31.
+pub(super) type Value = u32;
+
+/// Set in a word that is the place of a node.
+pub(super) const NODE: u32 = 1 << 31;
+/// In front of what is shared: how often it is referred to.
+const COUNTS: usize = 2 * size_of::<usize>();
+/// Lookups on their way at the same time.
+const LANES: usize = 32;
+
+/// Addresses from `start` to the next run's map to `value`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run<B, V = Value> {
+    pub(super) start: B,
+    pub(super) value: V,
+}
+
+/// All addresses with the same leading bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Chunk {
+    Uniform(Value),
+    Words(Arc<[u32]>),
+}
+
+const _: () = assert!(size_of::<Chunk>() == 16);
+
+/// As many chunks as there are parts.
+pub(super) type Part = Arc<[Chunk]>;
+
+/// A published table: `ROOT` bits, an even number, lead to a chunk, `SLOT` bits to a word in it.
+#[derive(Clone)]
+pub(super) struct Poptrie<const ROOT: u32, const SLOT: u32> {
+    parts: Arc<[Part]>,
+}
+
+impl<const ROOT: u32, const SLOT: u32> Poptrie<ROOT, SLOT> {
+    /// A table of 2^(ROOT/2) parts of so many chunks.
+    pub(super) fn new(parts: Arc<[Part]>) -> Self {
+        Poptrie { parts }
+    }
+
+    /// One of the chunks, by the leading bits of its addresses.
+    #[inline]
+    pub(super) fn chunk(&self, index: usize) -> &Chunk {
+        &self.parts[index >> (ROOT / 2)][index & ((1 << (ROOT / 2)) - 1)]
+    }
+
+    /// The octets of what it refers to, without what `before` refers to as well.
+    pub(super) fn memory(&self, before: Option<&Self>) -> usize {
+        let known = before.map(Self::pieces).unwrap_or_default();
+        let own = self.pieces().into_iter();
+        own.filter(|(place, _)| !known.contains_key(place)).map(|(_, octets)| octets).sum()
+    }
+
+    /// All that it refers to: by place, the octets.
+    fn pieces(&self) -> BTreeMap<usize, usize> {
+        let root = (self.parts.as_ptr().addr(), size_of_val::<[Part]>(&self.parts));
+        let parts = self.parts.iter();
+        let parts = parts.map(|part| (part.as_ptr().addr(), size_of_val::<[Chunk]>(part)));
+        let words =
+            self.parts.iter().flat_map(|part| part.iter()).filter_map(|chunk| match chunk {
+                Chunk::Uniform(_) => None,
+                Chunk::Words(words) => Some((words.as_ptr().addr(), size_of_val::<[u32]>(words))),
+            });
+        let all = std::iter::once(root).chain(parts).chain(words);
+        all.map(|(place, octets)| (place, COUNTS + octets)).collect()
+    }
+
+    /// The value of `address`.
+    #[inline]
+    pub(super) fn lookup<B: Bits>(&self, address: B) -> Value {
+        match self.chunk(address.top(ROOT)) {
+            Chunk::Uniform(value) => *value,
+            Chunk::Words(words) => {
+                let mut word = Self::first_word(words, address);
+                let mut depth = ROOT + SLOT;
+                while word & NODE != 0 {
+                    word = run(words, word, bitmap(words, word), address.six(depth));
+                    depth += 6;
+                }
+                word
+            }
+        }
+    }
+
+    #[inline]
+    fn first_word<B: Bits>(words: &[u32], address: B) -> u32 {
+        match SLOT {
+            0 => NODE,
+            _ => words[address.top(ROOT + SLOT) & ((1 << SLOT) - 1)],
+        }
+    }
+
+    /// Looks all `addresses` up, the first ones of `values` receiving the results.
+    pub(super) fn lookup_batch<B: Bits>(&self, addresses: &[B], values: &mut [Value]) {
+        for (addresses, values) in addresses.chunks(LANES).zip(values.chunks_mut(LANES)) {
+            self.lookup_lanes(addresses, &mut values[..addresses.len()]);
+        }
+    }
+
+    /// Goes down a level with all lanes before it goes down the next, and loads all nodes of that
+    /// level before it looks into the first, so that memory latencies overlap. (A processor by
+    /// itself looks ahead no farther than a few lookups: what waits fills its scheduler.)
+    #[inline]
+    fn lookup_lanes<B: Bits>(&self, addresses: &[B], values: &mut [Value]) {
+        let mut lanes: [&[u32]; LANES] = [&[]; LANES];
+        let mut starts = [0; LANES];
+        let mut any = 0;
+        for ((address, word), lane) in addresses.iter().zip(&mut *values).zip(&mut lanes) {
+            *word = match self.chunk(address.top(ROOT)) {
+                Chunk::Uniform(value) => *value,
+                Chunk::Words(words) => {
+                    *lane = words;
+                    Self::first_word(words, *address)
+                }
+            };
+            any |= *word;
+        }
+        let mut depth = ROOT + SLOT;
+        while any & NODE != 0 {
+            for ((word, lane), starts) in values.iter().zip(&lanes).zip(&mut starts) {
+                if word & NODE != 0 {
+                    *starts = bitmap(lane, *word);
+                }
+            }
+            any = 0;
+            let nodes = values.iter_mut().zip(&lanes).zip(&starts);
+            for (((word, lane), starts), address) in nodes.zip(addresses) {
+                if *word & NODE != 0 {
+                    *word = run(lane, *word, *starts, address.six(depth));
+                    any |= *word;
+                }
+            }
+            depth += 6;
+        }
+    }
+}
+
+/// Where the runs of a node start.
+#[inline]
+fn bitmap(words: &[u32], node: u32) -> u64 {
+    let node = &words[(node & !NODE) as usize..][..2];
+    u64::from(node[0]) | u64::from(node[1]) << 32
+}
+
+/// The word of the run of a node that holds a child.
+#[inline]
+fn run(words: &[u32], node: u32, starts: u64, child: u32) -> u32 {
+    let runs = (starts << (63 - child)).count_ones();
+    words[(node & !NODE) as usize + 1 + runs as usize]
+}

@@ -1,0 +1,149 @@
+//! Step 4: which copies a packet needs.
+
+use super::class;
+use super::fragment;
+use super::notice;
+use super::packet::{Packet, Parsed, TransportChecksum};
+use super::reason::DropReason;
+use super::replica::Form;
+use super::rewrite::compact_gain;
+use super::scratch::{Drops, Forms, List, Plan, Scratch, Way};
+use crate::fib::{Capability, Fib};
+use crate::wire::ipv4::protocol;
+use crate::wire::xcast4::{bit, live_indices};
+
+/// Plans the copies of one packet.
+pub(super) struct Planner<'a> {
+    fib: &'a Fib,
+    parsed: &'a Parsed,
+    plans: &'a mut List<Plan>,
+    forms: &'a mut Forms,
+    drops: &'a mut Drops,
+    /// Copies may list their live destinations alone.
+    may_compact: bool,
+}
+
+/// Plans the copies that each part needs (R6, R9).
+pub(super) fn plan(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed, scratch: &mut Scratch) {
+    let Scratch { parts, plans, forms, drops, .. } = scratch;
+    let may_compact = may_compact(fib, packet, parsed);
+    let mut planner = Planner { fib, parsed, plans, forms, drops, may_compact };
+    for part in parts.all() {
+        let adjacency = fib.adjacency(part.adjacency);
+        adjacency.mark_used();
+        let (way, direct, behind) = (Way::Adjacency(part.adjacency), part.direct, part.behind);
+        if behind == 0 {
+            // On-link hosts leave alone, whatever they speak.
+            planner.each(way, Form::Unicast, direct);
+        } else if adjacency.capability == Capability::Capable {
+            planner.together(packet, way, direct | behind);
+        } else {
+            planner.each(way, Form::Unicast, direct);
+            planner.early(way, behind);
+        }
+    }
+}
+
+impl<'a> Planner<'a> {
+    /// Plans copies that need no part.
+    pub(super) fn new(fib: &'a Fib, parsed: &'a Parsed, scratch: &'a mut Scratch) -> Planner<'a> {
+        let Scratch { plans, forms, drops, .. } = scratch;
+        Planner { fib, parsed, plans, forms, drops, may_compact: false }
+    }
+
+    /// One copy for all, or with DS bytes one for each class.
+    #[inline]
+    fn together(&mut self, packet: &Packet<'_>, way: Way, live: u128) {
+        let Some(ds_bytes) = self.parsed.lists.ds_bytes else {
+            return self.shared(way, live, None);
+        };
+        for class in class::split(&packet.buffer[ds_bytes..][..self.parsed.count], live) {
+            if class.live != 0 {
+                self.shared(way, class.live, Some(class.dscp));
+            }
+        }
+    }
+
+    #[inline]
+    fn shared(&mut self, way: Way, live: u128, dscp: Option<u8>) {
+        match live.is_power_of_two() {
+            true => self.alone(way, Form::Unicast, live, dscp),
+            false => self.push(way, Form::Xcast, live, dscp),
+        }
+    }
+
+    /// Unicast copies by a next hop that does not speak Xcast.
+    fn early(&mut self, way: Way, live: u128) {
+        match self.parsed.keeps_xcast {
+            true => self.drops.add(DropReason::IncapableWithX, live),
+            false if live.is_power_of_two() => self.each(way, Form::Unicast, live),
+            false => self.each(way, Form::PrematureUnicast, live),
+        }
+    }
+
+    fn each(&mut self, way: Way, form: Form, live: u128) {
+        for index in live_indices(live) {
+            self.alone(way, form, bit(index), None);
+        }
+    }
+
+    /// One live destination: unicast (R7), unless the packet must stay Xcast (R8).
+    #[inline]
+    pub(super) fn alone(&mut self, way: Way, form: Form, live: u128, dscp: Option<u8>) {
+        match self.parsed.checksum {
+            _ if self.parsed.keeps_xcast => self.push(way, Form::Xcast, live, dscp),
+            TransportChecksum::Impossible => self.drops.add(DropReason::X2uImpossible, live),
+            _ => self.push(way, form, live, dscp),
+        }
+    }
+
+    /// A copy is planned unless its link cannot carry it (R11).
+    #[inline]
+    fn push(&mut self, way: Way, form: Form, live: u128, dscp: Option<u8>) {
+        let parsed = self.parsed;
+        let mut plan = Plan { live, way, form, dscp, fragment: 0, compact: false };
+        let length = match form {
+            Form::Xcast | Form::Probe => {
+                plan.compact = self.may_compact && (live.count_ones() as usize) < parsed.count;
+                let gain = if plan.compact { compact_gain(parsed, live) } else { 0 };
+                self.forms.xcast = true;
+                parsed.xcast_len() - gain
+            }
+            Form::Unicast | Form::PrematureUnicast => {
+                self.forms.unicast = true;
+                parsed.unicast_len()
+            }
+        };
+        let port = match way {
+            Way::Adjacency(id) => Some(self.fib.adjacency(id).port),
+            Way::OnLink(port) => Some(port),
+            Way::Host => None,
+        };
+        let mtu = port.map_or(u32::MAX, |port| self.fib.port(port).map_or(0, |port| port.mtu));
+        if length > mtu as usize {
+            return self.too_big(plan, mtu);
+        }
+        self.plans.push(plan);
+    }
+
+    #[cold]
+    fn too_big(&mut self, mut plan: Plan, mtu: u32) {
+        let size = match plan.form {
+            Form::Xcast | Form::Probe => None,
+            _ => fragment::payload_len(self.parsed, mtu as usize),
+        };
+        let Some(size) = size else { return self.drops.too_big(plan.live, mtu) };
+        plan.fragment = size as u32;
+        self.plans.push(plan);
+    }
+}
+
+/// Whether copies of a packet may list their live destinations alone (our extension, R6). A trace
+/// is drawn by places in the list, which stay.
+fn may_compact(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed) -> bool {
+    fib.is_compact()
+        && !parsed.keeps_xcast
+        && parsed.protocol != protocol::AH
+        && !(parsed.is_v6() && parsed.lists.ports.is_some())
+        && !notice::asks_for_trace(packet, parsed)
+}

@@ -1,0 +1,207 @@
+//! The program, run by an interpreter of our own that allows what the kernel's verifier does.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::*;
+
+const OWN: [u8; 6] = [2, 0, 0xfe, 0, 0, 0x81];
+const GROUP: [u8; 6] = [1, 0, 0x5e, 0, 0, 0xfe];
+const GROUP_V6: [u8; 6] = [0x33, 0x33, 0, 0, 1, 0x14];
+const MAP: RawFd = 42;
+const QUEUE: u64 = 3;
+/// Where the frame lies in the interpreter's memory.
+const BASE: u64 = 0x10_0000;
+const CONTEXT_IS: u64 = 0x20_0000;
+const STACK_IS: u64 = 0x30_0000;
+
+fn code_points() -> CodePoints {
+    CodePoints {
+        ip_protocol: 253,
+        all_routers_v4: Ipv4Addr::new(224, 0, 0, 254),
+        all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
+        routing_type: 252,
+        ports_option: 0x5e,
+    }
+}
+
+/// Whether the program takes a frame. A load that is not inside it is a defect.
+fn takes(frame: &[u8]) -> bool {
+    let program = redirect(&code_points(), OWN, MAP);
+    let end = BASE + frame.len() as u64;
+    let mut registers = [0u64; 11];
+    (registers[1], registers[10]) = (CONTEXT_IS, STACK_IS);
+    let (mut at, mut room) = (0, None);
+    loop {
+        let Step { code, registers: pair, offset, immediate } = program[at];
+        let (to, from) = (usize::from(pair & 15), usize::from(pair >> 4));
+        at += 1;
+        let over = offset as usize;
+        let load = |len: usize| {
+            let start = registers[from] + offset as u64;
+            assert!(start >= BASE && start + len as u64 <= end, "step {at} loads from outside");
+            let start = (start - BASE) as usize;
+            let mut octets = [0; 8];
+            octets[..len].copy_from_slice(&frame[start..start + len]);
+            u64::from_ne_bytes(octets)
+        };
+        match code {
+            LOAD_WORD if from == usize::from(CONTEXT) => {
+                registers[to] = match offset {
+                    CONTEXT_FRAME => BASE,
+                    CONTEXT_END => end,
+                    CONTEXT_QUEUE => QUEUE,
+                    _ => panic!("nothing is there"),
+                }
+            }
+            LOAD_BYTE if (from, offset) == (10, ROOM) => registers[to] = room.unwrap(),
+            LOAD_BYTE => registers[to] = load(1),
+            LOAD_HALF => registers[to] = load(2),
+            LOAD_WORD => registers[to] = load(4),
+            LOAD_WIDE_IMMEDIATE => {
+                assert_eq!((pair >> 4, program[at]), (MAP_DESCRIPTOR, step(0, 0, 0, 0, 0)));
+                registers[to] = immediate as u64;
+                at += 1;
+            }
+            MOVE => registers[to] = registers[from],
+            MOVE_IMMEDIATE => registers[to] = immediate as u64,
+            ADD_IMMEDIATE => registers[to] = registers[to].wrapping_add_signed(immediate.into()),
+            SHIFT_LEFT_IMMEDIATE => registers[to] <<= immediate,
+            JUMP => at += over,
+            JUMP_GREATER if registers[to] > registers[from] => at += over,
+            JUMP_NOT_EQUAL if registers[to] as u32 != immediate.cast_unsigned() => at += over,
+            JUMP_GREATER | JUMP_NOT_EQUAL => {}
+            CALL if immediate == LOAD_BYTES => {
+                assert_eq!([registers[1], registers[4]], [CONTEXT_IS, 1]);
+                assert_eq!(registers[3], STACK_IS.wrapping_add_signed(ROOM.into()));
+                let octet = frame.get(registers[2] as usize);
+                room = octet.map(|octet| u64::from(*octet));
+                registers[..6].fill(u64::MAX);
+                registers[0] = if octet.is_some() { 0 } else { -22i64 as u64 };
+            }
+            CALL => {
+                assert_eq!(immediate, REDIRECT_MAP);
+                assert_eq!(registers[1..4], [MAP as u64, QUEUE, XDP_PASS as u64]);
+                return true;
+            }
+            EXIT => {
+                assert_eq!(registers[0], XDP_PASS as u64);
+                return false;
+            }
+            _ => panic!("no such step: {code:#x}"),
+        }
+    }
+}
+
+fn frame(destination: [u8; 6], ether_type: u16, packet: &[u8]) -> Vec<u8> {
+    [&ethernet::header(destination, [2; 6], ether_type)[..], packet].concat()
+}
+
+fn ipv4(protocol: u8) -> Vec<u8> {
+    let mut packet = vec![0; 20];
+    packet[9] = protocol;
+    packet
+}
+
+/// An IPv6 packet with these extension headers, one behind the other.
+fn ipv6(first: u8, extensions: &[&[u8]]) -> Vec<u8> {
+    let mut packet = vec![0; 40];
+    packet[6] = first;
+    [packet, extensions.concat()].concat()
+}
+
+fn routing(kind: u8) -> Vec<u8> {
+    let mut header = vec![0; 48];
+    (header[0], header[1], header[2]) = (17, 5, kind);
+    header
+}
+
+/// Hop-by-Hop or Destination Options of `units` times 8 octets.
+fn options(next: u8, units: u16) -> Vec<u8> {
+    let mut header = vec![0; usize::from(units) * 8];
+    (header[0], header[1]) = (next, (units - 1) as u8);
+    header
+}
+
+#[test]
+fn takes_packets_for_this_interface_and_the_groups_alone() {
+    let xcast4 = (0x0800, ipv4(253));
+    let xcast6 = (0x86dd, ipv6(43, &[&routing(252)]));
+    for (ether_type, packet) in [xcast4, xcast6] {
+        for (destination, taken) in [
+            (OWN, true),
+            (GROUP, true),
+            (GROUP_V6, true),
+            ([1, 0, 0x5e, 0, 0, 0xfb], false),
+            ([0x33, 0x33, 0, 0, 1, 0x15], false),
+            ([1, 0, 0x5e, 0, 1, 0x14], false), // half of each
+            ([0xff; 6], false),
+            ([2; 6], false),
+            ([2, 0, 0xfe, 0, 0, 0x82], false),
+            ([2, 0, 0xfe, 1, 0, 0x81], false),
+        ] {
+            let plain = frame(destination, ether_type, &packet);
+            assert_eq!(takes(&plain), taken, "{ether_type:#x} {destination:x?}");
+            let tag = [&[0, 5], &ether_type.to_be_bytes()[..], &packet].concat();
+            assert!(!takes(&frame(destination, 0x8100, &tag)), "{destination:x?}, tagged");
+        }
+    }
+}
+
+#[test]
+fn takes_xcast_alone() {
+    let long = options(43, 200);
+    let longest = options(43, 256);
+    for (ether_type, packet, taken) in [
+        (0x0800, ipv4(253), true),
+        (0x0800, ipv4(252), false),
+        (0x0800, ipv4(17), false),
+        (0x86dd, ipv4(253), false),
+        (0x86dd, ipv6(43, &[&routing(252)]), true),
+        (0x86dd, ipv6(43, &[&routing(253)]), false),
+        (0x86dd, ipv6(43, &[&routing(0)]), false),
+        (0x86dd, ipv6(17, &[&routing(252)]), false),
+        (0x86dd, ipv6(0, &[&options(43, 1), &routing(252)]), true),
+        (0x86dd, ipv6(0, &[&options(43, 2), &routing(252)]), true),
+        (0x86dd, ipv6(0, &[&long, &routing(252)]), true),
+        (0x86dd, ipv6(0, &[&longest, &routing(252)]), true),
+        (0x86dd, ipv6(0, &[&options(43, 2), &routing(4)]), false),
+        (0x86dd, ipv6(0, &[&options(17, 2), &routing(252)]), false),
+        // Behind Destination Options, or behind a second Hop-by-Hop.
+        (0x86dd, ipv6(60, &[&options(43, 1), &routing(252)]), false),
+        (0x86dd, ipv6(0, &[&options(60, 1), &options(43, 1), &routing(252)]), false),
+        (0x86dd, ipv6(0, &[&options(0, 1), &options(43, 1), &routing(252)]), false),
+        (0x0800, ipv6(43, &[&routing(252)]), false),
+        (0x0806, ipv4(253), false),
+    ] {
+        let head = &packet[..packet.len().min(50)];
+        assert_eq!(takes(&frame(OWN, ether_type, &packet)), taken, "{head:?}");
+    }
+}
+
+#[test]
+fn lets_pass_what_is_cut_short() {
+    let hop_by_hop = ipv6(0, &[&options(43, 2), &routing(252)]);
+    for (ether_type, packet, needed) in [
+        (0x0800, ipv4(253), 10),
+        (0x86dd, ipv6(43, &[&routing(252)]), 40 + 3),
+        (0x86dd, hop_by_hop, 40 + 16 + 3),
+    ] {
+        let whole = frame(OWN, ether_type, &packet);
+        for length in 0..whole.len() {
+            assert_eq!(takes(&whole[..length]), length >= 14 + needed, "{ether_type:#x} {length}");
+        }
+    }
+}
+
+#[test]
+fn is_short_and_jumps_ahead_within_itself() {
+    let program = redirect(&code_points(), OWN, MAP);
+    assert!(program.len() < 80, "{}", program.len());
+    for (at, step) in program.iter().enumerate() {
+        if [JUMP, JUMP_GREATER, JUMP_NOT_EQUAL].contains(&step.code) {
+            let target = at + 1 + usize::try_from(step.offset).unwrap();
+            assert!(target < program.len(), "{at}");
+        }
+    }
+    assert_eq!(program.last().map(|step| step.code), Some(EXIT));
+}
