@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::bits::Bits;
-use super::poptrie::{Chunk, NODE, Part, Poptrie, Run, Value};
+use super::poptrie::{Chunk, LINE, Line, NODE, Part, Poptrie, Run, Value};
 
 /// What a compiled table goes into, chunk by chunk: all addresses with the same `ROOT` leading bits.
 pub(super) trait Store<B> {
@@ -87,7 +87,12 @@ impl<B: Bits, const ROOT: u32, const SLOT: u32> Store<B> for PoptrieStore<ROOT, 
 #[derive(Default)]
 struct Encoder {
     words: Vec<u32>,
+    /// Words that were left out in front of a new line: where, and how many.
+    holes: Vec<(usize, usize)>,
 }
+
+/// Holes that are looked through for a node.
+const HOLES: usize = 16;
 
 impl Encoder {
     /// The chunk whose addresses all begin with the same `root` bits, of its `runs`, with a word for
@@ -97,6 +102,7 @@ impl Encoder {
             return Chunk::Uniform(only.value);
         }
         self.words.clear();
+        self.holes.clear();
         let first = runs[0].start;
         let mut runs = Cursor { runs };
         if slot == 0 {
@@ -110,7 +116,30 @@ impl Encoder {
                 self.words[slot_index as usize] = word;
             }
         }
-        Chunk::Words(Arc::from(self.words.as_slice()))
+        self.words.resize(self.words.len().next_multiple_of(LINE), 0);
+        let lines = self.words.as_chunks().0;
+        Chunk::Words(lines.iter().map(|words| Line(*words)).collect())
+    }
+
+    /// Makes room for a node of so many words, behind an even number of others: in one line if it
+    /// fits.
+    fn room(&mut self, words: usize) -> usize {
+        let words = words.next_multiple_of(2);
+        let recent = self.holes.len().saturating_sub(HOLES)..;
+        let hole = self.holes[recent].iter_mut().find(|(_, length)| *length >= words);
+        if let Some((place, length)) = hole {
+            let start = *place;
+            (*place, *length) = (start + words, *length - words);
+            return start;
+        }
+        let left = LINE - self.words.len() % LINE;
+        if left < words && words <= LINE {
+            self.holes.push((self.words.len(), left));
+            self.words.resize(self.words.len() + left, 0);
+        }
+        let start = self.words.len();
+        self.words.resize(start + words, 0);
+        start
     }
 
     /// Adds the node for the addresses that begin with `length` bits as `first` does.
@@ -131,9 +160,12 @@ impl Encoder {
         }
         let begun = &mut begun[..count];
         let starts = begun.iter().fold(0u64, |starts, run| starts | 1 << (run.0 << (6 - bits)));
-        let node = self.words.len();
-        self.words.extend([starts as u32, (starts >> 32) as u32]);
-        self.words.extend(begun.iter().map(|run| run.1));
+        let node = self.room(2 + count);
+        let room = &mut self.words[node..node + 2 + count];
+        room[..2].copy_from_slice(&[starts as u32, (starts >> 32) as u32]);
+        for (word, run) in room[2..].iter_mut().zip(&*begun) {
+            *word = run.1;
+        }
         for (place, (index, value, runs)) in (node + 2..).zip(begun) {
             if *value == NODE {
                 self.words[place] = self.node(runs, child_at(*index), length + bits);

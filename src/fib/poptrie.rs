@@ -8,7 +8,8 @@
 //! - first one word for each value of the next bits (direct pointing), where there are any;
 //! - then nodes. A node decides about six bits: a bitmap of two words, and one word for each run
 //!   of equal neighbors among its 64 children, at whose first child the bitmap has a one. The
-//!   words lie behind their bitmap, so that mostly both are in one cache line.
+//!   words lie behind their bitmap, and all of a node in one cache line if it fits: a lookup waits
+//!   for memory twice, for its slot and for its node.
 //!
 //! A word is a value, or the place of a node in the same chunk.
 
@@ -24,8 +25,10 @@ pub(super) type Value = u32;
 pub(super) const NODE: u32 = 1 << 31;
 /// In front of what is shared: how often it is referred to.
 const COUNTS: usize = 2 * size_of::<usize>();
+/// The same in front of lines.
+const COUNTS_LINE: usize = size_of::<Line>();
 /// Lookups on their way at the same time.
-const LANES: usize = 32;
+const LANES: usize = 128;
 
 /// Addresses from `start` to the next run's map to `value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +37,19 @@ pub(super) struct Run<B, V = Value> {
     pub(super) value: V,
 }
 
+/// Words that are fetched from memory together: a cache line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(align(64))]
+pub(super) struct Line(pub(super) [u32; LINE]);
+
+/// Words in a line.
+pub(super) const LINE: usize = 16;
+
 /// All addresses with the same leading bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Chunk {
     Uniform(Value),
-    Words(Arc<[u32]>),
+    Words(Arc<[Line]>),
 }
 
 const _: () = assert!(size_of::<Chunk>() == 16);
@@ -79,7 +90,10 @@ impl<const ROOT: u32, const SLOT: u32> Poptrie<ROOT, SLOT> {
         let words =
             self.parts.iter().flat_map(|part| part.iter()).filter_map(|chunk| match chunk {
                 Chunk::Uniform(_) => None,
-                Chunk::Words(words) => Some((words.as_ptr().addr(), size_of_val::<[u32]>(words))),
+                Chunk::Words(lines) => {
+                    let octets = COUNTS_LINE - COUNTS + size_of_val::<[Line]>(lines);
+                    Some((lines.as_ptr().addr(), octets))
+                }
             });
         let all = std::iter::once(root).chain(parts).chain(words);
         all.map(|(place, octets)| (place, COUNTS + octets)).collect()
@@ -94,7 +108,7 @@ impl<const ROOT: u32, const SLOT: u32> Poptrie<ROOT, SLOT> {
                 let mut word = Self::first_word(words, address);
                 let mut depth = ROOT + SLOT;
                 while word & NODE != 0 {
-                    word = run(words, word, bitmap(words, word), address.six(depth));
+                    word = descend(words, word, address.six(depth));
                     depth += 6;
                 }
                 word
@@ -103,10 +117,10 @@ impl<const ROOT: u32, const SLOT: u32> Poptrie<ROOT, SLOT> {
     }
 
     #[inline]
-    fn first_word<B: Bits>(words: &[u32], address: B) -> u32 {
+    fn first_word<B: Bits>(lines: &[Line], address: B) -> u32 {
         match SLOT {
             0 => NODE,
-            _ => words[address.top(ROOT + SLOT) & ((1 << SLOT) - 1)],
+            _ => word(lines, address.top(ROOT + SLOT) & ((1 << SLOT) - 1)),
         }
     }
 
@@ -117,13 +131,11 @@ impl<const ROOT: u32, const SLOT: u32> Poptrie<ROOT, SLOT> {
         }
     }
 
-    /// Goes down a level with all lanes before it goes down the next, and loads all nodes of that
-    /// level before it looks into the first, so that memory latencies overlap. (A processor by
-    /// itself looks ahead no farther than a few lookups: what waits fills its scheduler.)
+    /// Goes down a level with all lanes before it goes down the next, so that memory latencies
+    /// overlap. (A processor by itself looks ahead no farther than a few lookups.)
     #[inline]
     fn lookup_lanes<B: Bits>(&self, addresses: &[B], values: &mut [Value]) {
-        let mut lanes: [&[u32]; LANES] = [&[]; LANES];
-        let mut starts = [0; LANES];
+        let mut lanes: [&[Line]; LANES] = [&[]; LANES];
         let mut any = 0;
         for ((address, word), lane) in addresses.iter().zip(&mut *values).zip(&mut lanes) {
             *word = match self.chunk(address.top(ROOT)) {
@@ -137,16 +149,10 @@ impl<const ROOT: u32, const SLOT: u32> Poptrie<ROOT, SLOT> {
         }
         let mut depth = ROOT + SLOT;
         while any & NODE != 0 {
-            for ((word, lane), starts) in values.iter().zip(&lanes).zip(&mut starts) {
-                if word & NODE != 0 {
-                    *starts = bitmap(lane, *word);
-                }
-            }
             any = 0;
-            let nodes = values.iter_mut().zip(&lanes).zip(&starts);
-            for (((word, lane), starts), address) in nodes.zip(addresses) {
+            for ((word, lane), address) in values.iter_mut().zip(&lanes).zip(addresses) {
                 if *word & NODE != 0 {
-                    *word = run(lane, *word, *starts, address.six(depth));
+                    *word = descend(lane, *word, address.six(depth));
                     any |= *word;
                 }
             }
@@ -155,16 +161,19 @@ impl<const ROOT: u32, const SLOT: u32> Poptrie<ROOT, SLOT> {
     }
 }
 
-/// Where the runs of a node start.
+/// A word of a chunk.
 #[inline]
-fn bitmap(words: &[u32], node: u32) -> u64 {
-    let node = &words[(node & !NODE) as usize..][..2];
-    u64::from(node[0]) | u64::from(node[1]) << 32
+fn word(lines: &[Line], place: usize) -> u32 {
+    lines[place / LINE].0[place % LINE]
 }
 
 /// The word of the run of a node that holds a child.
 #[inline]
-fn run(words: &[u32], node: u32, starts: u64, child: u32) -> u32 {
+fn descend(lines: &[Line], node: u32, child: u32) -> u32 {
+    let node = (node & !NODE) as usize;
+    // A node begins with the first word of two, so this is one load.
+    let [low, high] = lines[node / LINE].0.as_chunks().0[node / 2 % (LINE / 2)];
+    let starts = u64::from(low) | u64::from(high) << 32;
     let runs = (starts << (63 - child)).count_ones();
-    words[(node & !NODE) as usize + 1 + runs as usize]
+    word(lines, node + 1 + runs as usize)
 }

@@ -70,12 +70,17 @@ const BLOCKS_V6: [(u128, u8); 6] = [
 /// Of each 20 IPv6 prefixes there are 3 allocations they lie in.
 const ALLOCATIONS_V6: usize = 20 / 3;
 
-/// `count` distinct prefixes within 1.0.0.0 to 223.255.255.255, in random order.
+/// `count` distinct prefixes within 1.0.0.0 to 223.255.255.255, in random order; none of them in
+/// 10.0.0.0/8, which is left to a benchmark's own links, or in 127.0.0.0/8.
 pub fn prefixes_v4(seed: u64, count: usize) -> Vec<Prefix> {
     let mut random = Random(seed);
     distinct(count, || {
         let length = random.length(&LENGTHS_V4);
-        let first = 1 + random.below(223) as u32;
+        let first = match 1 + random.below(221) as u32 {
+            first @ ..10 => first,
+            first @ 10..126 => first + 1,
+            first => first + 2,
+        };
         let address = first << 24 | random.next() as u32 >> 8;
         (Ipv4Addr::from_bits(address).into(), length)
     })

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU32;
 use proptest::prelude::*;
 
 use super::encode::{PoptrieStore, Store};
-use super::poptrie::{Chunk, Run};
+use super::poptrie::{Chunk, LINE, Line, Run};
 use super::*;
 
 fn zeros(words: usize) -> Vec<AtomicU32> {
@@ -137,8 +137,10 @@ fn a_node_is_a_bitmap_and_its_runs() {
     let mut words = vec![1 << 31 | 64];
     words.extend([9; 63]);
     words.extend([0b1011, 0, 7, 8, 7]);
+    words.resize(5 * LINE, 0);
+    let lines = words.as_chunks().0.iter().map(|words| Line(*words));
     let chunks = store.table();
-    assert_eq!(chunks.chunk(0), &Chunk::Words(words.into()));
+    assert_eq!(chunks.chunk(0), &Chunk::Words(lines.collect()));
     assert_eq!(chunks.chunk(1), &Chunk::Uniform(0));
     let addresses = [0, 0xff, 0x100, 0x2ff, 0x300, 0x3fff, 0x4000, 0xf_ffff, 0x10_0000];
     assert_eq!(addresses.map(|a: u32| chunks.lookup(a)), [7, 7, 8, 8, 7, 7, 9, 9, 0]);

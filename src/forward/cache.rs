@@ -96,7 +96,7 @@ impl Cache {
             return None;
         }
         let tag = self.tag(parsed);
-        let first = tag as usize % SETS * WAYS;
+        let first = set_of(tag);
         let header = &buffer[parsed.xcast..parsed.xcast_end];
         for at in first..first + WAYS {
             let place = &mut self.places[at];
@@ -141,7 +141,7 @@ impl Cache {
             return;
         }
         let tag = self.tag(parsed);
-        let first = tag as usize % SETS * WAYS;
+        let first = set_of(tag);
         let set = &mut self.places[first..first + WAYS];
         let known = set.iter().position(|place| place.tag == tag);
         let age = |place: &Place| self.batch.wrapping_sub(place.used);
@@ -170,4 +170,10 @@ impl Cache {
     fn tag(&self, parsed: &Parsed) -> u64 {
         mix(parsed.flow() ^ self.secret) | 1
     }
+}
+
+/// Where the places of a tag begin; its lowest bit is always set.
+#[inline]
+fn set_of(tag: u64) -> usize {
+    (tag >> 1) as usize % SETS * WAYS
 }
