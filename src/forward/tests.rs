@@ -1,6 +1,7 @@
 //! What one packet comes to, case by case. The whole is held against a slow, obvious model in
 //! `tests/forward_model.rs`.
 
+mod cached;
 mod golden;
 mod loops;
 mod notices;
