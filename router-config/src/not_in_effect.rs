@@ -5,7 +5,6 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::Report;
-use crate::read::number;
 
 /// A key or table that is read and not acted upon.
 struct Inert {
@@ -19,13 +18,11 @@ struct Inert {
 /// The written values that are concerned. What is not written never is.
 enum When {
     Written,
-    MoreThan(i128),
     NotEmpty,
 }
 
 const NOT_IN_EFFECT: &[Inert] = &[
     inert("router.metrics", When::Written, "no metrics are served"),
-    inert("router.workers", When::MoreThan(1), "one worker runs"),
     inert("router.anycast-addresses", When::NotEmpty, "packets to them are not taken"),
     inert("tunnel", When::NotEmpty, "tunnels stay down"),
     inert("backbone", When::Written, "no relay is contacted"),
@@ -77,9 +74,6 @@ impl When {
     fn concerns(&self, value: &DeValue<'_>) -> bool {
         match self {
             Self::Written => true,
-            Self::MoreThan(limit) => {
-                value.as_integer().and_then(number).is_some_and(|number| number > *limit)
-            }
             Self::NotEmpty => value.as_array().is_some_and(|array| !array.is_empty()),
         }
     }

@@ -48,6 +48,9 @@ pub struct PortState {
     pub bytes_sent: u64,
     /// Frames lost because they came faster than they were read.
     pub receive_overruns: u64,
+    /// Packets that each worker has received, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packets_received_by_worker: Vec<u64>,
 }
 
 /// `show routes`.

@@ -4,13 +4,14 @@
 //!
 //! - the control thread ([`Daemon::run`]): kernel changes → [`Rib`] → new [`Fib`] → published;
 //!   control socket, signals, group memberships, the kernel-side drop, neighbors' upkeep;
-//! - one `worker`: the packet path.
+//! - each `worker`: the packet path.
 //!
 //! What a port needs but cannot get (its interface is missing, down, or refuses a socket) is a
 //! state to show, not a reason to exit.
 
 mod explain;
 mod membership;
+mod numbering;
 mod ports;
 mod reporter;
 pub mod sandbox;
@@ -18,6 +19,7 @@ mod server;
 mod settings;
 mod sockets;
 mod worker;
+mod workers;
 
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,13 +53,14 @@ use crate::wire::CodePoints;
 use ports::Ports;
 use reporter::Reporter;
 use server::Server;
-use worker::{DroppedPackets, Event, WorkerHandle};
+use worker::{DroppedPackets, Event};
+use workers::Workers;
 
 const KERNEL: Token = Token(0);
 const SIGNAL: Token = Token(1);
 const WAKE: Token = Token(2);
 /// After a compile, this many times its duration go to other work.
-const COMPILE_SHARE: u32 = 4;
+pub(crate) const COMPILE_SHARE: u32 = 4;
 /// When the router reports ready even if gateways do not answer.
 const READY_AT_LAST: Duration = Duration::from_millis(1500);
 /// How often the kernel is asked for gateways that it does not know.
@@ -79,8 +82,8 @@ pub enum DaemonError {
         /// What the kernel said.
         error: io::Error,
     },
-    /// The worker did not come up.
-    #[error("the worker thread has ended or does not answer; this is a defect, please report it")]
+    /// A worker did not come up, or has ended.
+    #[error("a worker thread has ended or does not answer; this is a defect, please report it")]
     Worker,
 }
 
@@ -117,7 +120,7 @@ pub struct Daemon {
     fib: Arc<Fib>,
     /// Older ones that a worker may use still. Freed here, as that takes a while.
     retired: Vec<Arc<Fib>>,
-    worker: WorkerHandle,
+    workers: Workers,
     ports: Ports,
     probing: Probing,
     reporter: Reporter,
@@ -168,9 +171,10 @@ impl Daemon {
         let fib = Arc::new(rib.compile());
         let mut ports = Ports::open(&config.router.name, code_points)?;
         ports.follow(&fib);
-        let worker = WorkerHandle::start(Arc::clone(&fib), drivers(&config, may_load), waker)
-            .map_err(system("cannot start the worker"))?;
-        worker.report().ok_or(DaemonError::Worker)?; // its sockets are open now
+        let count = usize::from(config.router.workers);
+        let workers = Workers::start(count, &fib, drivers(&config, may_load), &waker)
+            .map_err(system("cannot start the workers"))?;
+        workers.report().ok_or(DaemonError::Worker)?; // their sockets are open now
         let reporter = Reporter::open().map_err(system("cannot open a UDP socket"))?;
         for missing in rib.missing_ports() {
             tracing::warn!(interface = missing, "the interface of a [[port]] does not exist");
@@ -186,7 +190,7 @@ impl Daemon {
             rib,
             fib,
             retired: Vec::new(),
-            worker,
+            workers,
             ports,
             probing: Probing::new(secret),
             reporter,
@@ -235,16 +239,16 @@ impl Daemon {
                 _ => {}
             }
             // Each looks for itself whether there is anything to do.
-            self.heed_worker();
-            let worker = &self.worker;
-            let emit = |port, frame| worker.emit(port, frame);
+            self.heed_workers();
+            let workers = &self.workers;
+            let emit = |port, frame| workers.emit(port, frame);
             self.outdated |= self.probing.act(&self.fib, &mut self.rib, emit);
             self.follow_kernel();
             self.upkeep();
             if self.answer_calls() || self.heed_signals() {
                 return Ok(());
             }
-            if self.worker.is_dead() {
+            if self.workers.any_is_dead() {
                 return Err(DaemonError::Worker);
             }
         }
@@ -257,7 +261,7 @@ impl Daemon {
         others.fold(self.next_upkeep, Instant::min)
     }
 
-    /// Kernel → Rib → Fib → worker.
+    /// Kernel → Rib → Fib → workers.
     fn follow_kernel(&mut self) {
         let mut changes = Vec::new();
         // What was read before an error holds; the mirror itself tries again.
@@ -280,7 +284,7 @@ impl Daemon {
         let start = Instant::now();
         self.note_used();
         let fib = Arc::new(self.rib.compile());
-        self.worker.publish(Arc::clone(&fib));
+        self.workers.publish(Arc::clone(&fib));
         self.retired.push(std::mem::replace(&mut self.fib, fib));
         self.free_retired();
         self.ports.follow(&self.fib);
@@ -295,11 +299,17 @@ impl Daemon {
         self.retired.retain(|fib| Arc::strong_count(fib) > 1);
     }
 
-    /// Does what the worker asks for.
-    fn heed_worker(&mut self) {
-        while let Ok(event) = self.worker.events.try_recv() {
+    /// Does what the workers ask for.
+    fn heed_workers(&mut self) {
+        // Several workers may want the same one; the kernel heeds no second call while it asks.
+        let mut wanted = BTreeSet::new();
+        while let Ok(event) = self.workers.events.try_recv() {
             match event {
-                Event::Wanted(interface, address) => self.resolve(interface, address),
+                Event::Wanted(interface, address) => {
+                    if wanted.insert((interface, address)) {
+                        self.resolve(interface, address);
+                    }
+                }
                 Event::Heard(interface, heard) => self.probing.hear(interface, heard),
                 Event::Trace(request) => {
                     self.reporter.answer(&self.fib, &self.config.router.name, &request);
@@ -409,11 +419,11 @@ impl Daemon {
                 return done(serde_json::to_value(explanation.map_err(Reply::Refused)?));
             }
             Request::Samples => {
-                let dropped = self.worker.samples().ok_or_else(silent)?;
+                let dropped = self.workers.samples().ok_or_else(silent)?;
                 return done(serde_json::to_value(self.samples(&dropped)));
             }
         };
-        let report = || self.worker.report().ok_or_else(silent);
+        let report = || self.workers.report().ok_or_else(silent);
         done(match topic {
             Topic::Counters => Ok(control::counters(&report()?.counters)),
             Topic::Drops => Ok(control::drops(&report()?.counters)),
@@ -449,7 +459,7 @@ impl Daemon {
                 .to_owned());
         }
         self.rib.set_settings(rib_settings(&config, self.secret));
-        self.worker.set_drivers(drivers(&config, self.may_load));
+        self.workers.set_drivers(drivers(&config, self.may_load));
         self.config = config;
         self.publish();
         tracing::info!("the configuration was reloaded");
@@ -458,7 +468,7 @@ impl Daemon {
 }
 
 fn silent() -> Reply {
-    Reply::Failed("the worker does not answer".to_owned())
+    Reply::Failed("a worker does not answer".to_owned())
 }
 
 fn done(json: serde_json::Result<Value>) -> Result<Reply, Reply> {

@@ -113,7 +113,11 @@ impl Ports {
         let present = slots.filter_map(|(id, port)| {
             let device = report.devices.get(id).cloned().unwrap_or_default();
             let counters = report.counters.ports.get(id).copied().unwrap_or_default();
-            Some(self.state(port.as_ref()?, device, counters))
+            let workers = report.received.get(id).cloned().unwrap_or_default();
+            Some(control::PortState {
+                packets_received_by_worker: workers,
+                ..self.state(port.as_ref()?, device, counters)
+            })
         });
         let mut ports: Vec<control::PortState> = present.collect();
         let has = |name: &str| fib.ports().iter().flatten().any(|port| port.name == name);
@@ -133,9 +137,10 @@ impl Ports {
             None => Some("not attached yet".to_owned()),
         };
         let state = match (&device.error, port.up) {
-            (Some(_), _) => "error",
+            // Sockets of several workers may have to wait until it is up.
+            (_, false) => "down",
+            (Some(_), true) => "error",
             (None, true) => "up",
-            (None, false) => "down",
         };
         control::PortState {
             interface: port.name.clone(),
@@ -156,6 +161,7 @@ impl Ports {
             replicas_sent_unicast: counters.replicas_sent_unicast,
             bytes_sent: counters.bytes_sent,
             receive_overruns: device.overruns,
+            packets_received_by_worker: Vec::new(),
         }
     }
 }

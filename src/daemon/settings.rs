@@ -36,8 +36,8 @@ pub fn rib_settings(config: &Config, secret: u64) -> Settings {
             sources: config.limits.sources.iter().copied().map(prefix).collect(),
             destinations: config.limits.destinations.iter().copied().map(prefix).collect(),
             allow_icmp_echo: config.limits.allow_icmp_echo,
-            destinations_per_second: config.limits.destinations_per_second,
-            icmp_errors_per_second: config.limits.icmp_errors_per_second,
+            destinations_per_second: share(config, config.limits.destinations_per_second),
+            icmp_errors_per_second: share(config, config.limits.icmp_errors_per_second),
         },
         compact: config.router.compact,
         table: match config.router.fib {
@@ -46,6 +46,12 @@ pub fn rib_settings(config: &Config, secret: u64) -> Settings {
         },
         secret,
     }
+}
+
+/// A worker's share of a rate. It knows nothing of what the others let pass, and all together must
+/// not let more pass than the rate; 0 stays 0, which has a meaning of its own.
+fn share(config: &Config, rate: u32) -> u32 {
+    (rate / u32::from(config.router.workers.max(1))).max(rate.min(1))
 }
 
 /// The drivers that the configuration asks for.
@@ -80,4 +86,25 @@ fn port_settings(port: &Port) -> PortSettings {
 
 fn prefix(network: IpNetwork) -> Prefix {
     Prefix::new(network.network(), network.prefix()).expect("a network's prefix has its length")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_share_the_rates() {
+        let example = include_str!("../../router-config/examples/lab.toml");
+        let (mut config, _) = router_config::parse(example).expect("it is an example");
+        for (workers, rate, expected) in
+            [(1, 100, 100), (3, 100, 33), (64, 100, 1), (64, 10, 1), (2, 0, 0), (64, 0, 0)]
+        {
+            config.router.workers = workers;
+            config.limits.destinations_per_second = rate;
+            config.limits.icmp_errors_per_second = rate;
+            let limits = rib_settings(&config, 0).limits;
+            assert_eq!(limits.destinations_per_second, expected, "{workers} {rate}");
+            assert_eq!(limits.icmp_errors_per_second, expected, "{workers} {rate}");
+        }
+    }
 }

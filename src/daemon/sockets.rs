@@ -1,16 +1,26 @@
 //! The devices of a worker: one for each port of its Fib, by the driver that the port is to have.
+//!
+//! Of several workers the first one opens the sockets of all. It tells the others which Fib is next
+//! ([`Follow`]), and which ports are opened anew; when they have closed what they had there, it
+//! opens, and hands each its share. Meanwhile they wait, so all workers go by the same Fibs, and
+//! no frame is given to a worker that cannot forward it.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::Instant;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver as Inbox, Sender, bounded};
 use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token};
+use mio::{Interest, Registry, Token, Waker};
 
 use crate::engine::Engine;
 use crate::fib::{Fib, Port, PortId};
-use crate::io::device::{self, Device, Driver, Interface, Receiver, Transmitter};
+use crate::io::device::{self, Device, Driver, Interface, Receiver, Share, Transmitter};
 use crate::io::inject::LocalStack;
+
+use super::worker::Command;
 
 pub(super) type PacketEngine = Engine<Receiver, Transmitter, LocalStack>;
 
@@ -19,6 +29,47 @@ const GIVEN_UP: &str = "no reception by AF_XDP: as no port asked for it, the rou
                         loading of programs up at its start: restart it";
 /// Turns that empty a full ring.
 const RING_TURNS: usize = 64;
+/// How long another worker may take to close its sockets.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What another worker is told by the first one.
+pub(super) struct Follow {
+    /// The Fib to be used from now on.
+    pub(super) fib: Arc<Fib>,
+    /// Ports that are opened anew.
+    ports: Vec<PortId>,
+    /// Told when what the worker had there is closed.
+    closed: Sender<()>,
+    /// What takes its place.
+    shares: Inbox<Vec<(PortId, Share)>>,
+}
+
+/// Another worker, as the first one knows it.
+pub(super) struct Peer {
+    pub(super) commands: Sender<Command>,
+    pub(super) waker: Arc<Waker>,
+    /// Where its sockets are waited at.
+    pub(super) registry: Registry,
+}
+
+impl Peer {
+    /// Has it take up a Fib, and wait for its shares of ports; returns where they go to.
+    fn follow(&self, fib: &Arc<Fib>, ports: Vec<PortId>) -> Sender<Vec<(PortId, Share)>> {
+        let (closed, has_closed) = bounded(1);
+        let (sender, shares) = bounded(1);
+        let waits = !ports.is_empty();
+        let follow = Follow { fib: Arc::clone(fib), ports, closed, shares };
+        // A worker that has ended is looked after elsewhere.
+        let _gone = self.commands.send(Command::Follow(follow));
+        if let Err(error) = self.waker.wake() {
+            tracing::error!(%error, "cannot wake a worker");
+        }
+        if waits && has_closed.recv_timeout(PATIENCE).is_err() {
+            tracing::error!("a worker does not close its sockets");
+        }
+        sender
+    }
+}
 
 /// The drivers that ports are to have.
 #[derive(Clone, Debug, Default)]
@@ -51,10 +102,11 @@ pub struct DeviceReport {
 }
 
 /// By port: the device's state. The device itself is in the engine.
-#[derive(Default)]
 pub(super) struct Sockets {
     states: Vec<Option<State>>,
     drivers: Drivers,
+    /// The workers that this one opens sockets for, too.
+    peers: Vec<Peer>,
 }
 
 struct State {
@@ -80,9 +132,9 @@ impl State {
 }
 
 impl Sockets {
-    /// With the drivers that ports are to have.
-    pub(super) fn new(drivers: Drivers) -> Sockets {
-        Sockets { states: Vec::new(), drivers }
+    /// With the drivers that ports are to have, for this worker and others.
+    pub(super) fn new(drivers: Drivers, peers: Vec<Peer>) -> Sockets {
+        Sockets { states: Vec::new(), drivers, peers }
     }
 
     /// Other drivers from now on: to be followed by [`follow`](Sockets::follow).
@@ -91,10 +143,41 @@ impl Sockets {
     }
 
     /// Opens and closes sockets as the ports of a new Fib say, and tries those again that could
-    /// not be opened.
-    pub(super) fn follow(&mut self, fib: &Fib, engine: &mut PacketEngine, registry: &Registry) {
+    /// not be opened. Other workers come along.
+    pub(super) fn follow(
+        &mut self,
+        fib: &Arc<Fib>,
+        engine: &mut PacketEngine,
+        registry: &Registry,
+    ) {
+        self.leave_others(fib, engine);
+        let mut lacking = Vec::new();
+        for (id, state) in (0..).zip(&self.states) {
+            let Some(port) = fib.port(id) else { continue };
+            let suits = |state: &State| state.suits(port, self.drivers.of(&port.name));
+            if !state.as_ref().is_some_and(suits) || outgrows(port.mtu, id, engine) {
+                lacking.push(id);
+            }
+        }
+        let follow = |peer: &Peer| peer.follow(fib, lacking.clone());
+        let answers: Vec<_> = self.peers.iter().map(follow).collect();
+        let mut shares: Vec<Vec<(PortId, Share)>> = Vec::new();
+        shares.resize_with(self.peers.len(), Vec::new);
+        for id in lacking {
+            let Some(port) = fib.port(id) else { continue };
+            let before = self.states[usize::from(id)].take();
+            let state = self.open((id, port), before, fib, engine, registry, &mut shares);
+            self.states[usize::from(id)] = Some(state);
+        }
+        for (answer, shares) in answers.iter().zip(shares) {
+            let _gone = answer.send(shares);
+        }
+    }
+
+    /// Closes what does not belong to the ports of a Fib, so that nothing leaves by another
+    /// interface than its port's.
+    fn leave_others(&mut self, fib: &Fib, engine: &mut PacketEngine) {
         self.states.resize_with(self.states.len().max(fib.ports().len()), || None);
-        // First all that is to go, so that nothing leaves by another interface than its port's.
         for (id, state) in (0..).zip(&mut self.states) {
             let interface = fib.port(id).map(Port::identity);
             if state.as_ref().map(|state| state.interface) != interface {
@@ -102,17 +185,77 @@ impl Sockets {
                 *state = None;
             }
         }
-        for (id, state) in (0..).zip(&mut self.states) {
-            let Some(port) = fib.port(id) else { continue };
-            let wanted = self.drivers.of(&port.name);
-            let ready = state
-                .as_ref()
-                .is_some_and(|state| state.suits(port, wanted) && !outgrows(port.mtu, id, engine));
-            if !ready {
-                let wanted = (wanted, self.drivers.may_load);
-                *state = Some(open(id, port, wanted, fib, state.take(), engine, registry));
+    }
+
+    /// Takes a Fib up as the first worker says, with this worker's shares of ports.
+    pub(super) fn come_along(&mut self, follow: &Follow, engine: &mut PacketEngine) {
+        let Follow { fib, ports, closed, shares } = follow;
+        self.leave_others(fib, engine);
+        for id in ports {
+            let Some(port) = fib.port(*id) else { continue };
+            let state = &mut self.states[usize::from(*id)];
+            *state = Some(close(*id, port, state.take(), fib, engine));
+        }
+        let _gone = closed.send(());
+        // Without an answer the first worker has ended, and so will all.
+        for (id, (receiver, transmitter)) in shares.recv().unwrap_or_default() {
+            engine.set_device(id, receiver, Some(transmitter));
+        }
+    }
+
+    /// Opens a port's device, and those of the other workers.
+    fn open(
+        &self,
+        (id, port): (PortId, &Port),
+        before: Option<State>,
+        fib: &Fib,
+        engine: &mut PacketEngine,
+        registry: &Registry,
+        shares: &mut [Vec<(PortId, Share)>],
+    ) -> State {
+        let known = before.as_ref().is_some_and(|state| state.error.is_some());
+        let mut state = close(id, port, before, fib, engine);
+        state.wanted = self.drivers.of(&port.name);
+        let given_up = state.wanted == Driver::Xdp && !self.drivers.may_load;
+        let driver = if given_up { Driver::Auto } else { state.wanted };
+        match self.open_registered(id, port, driver, fib, registry) {
+            Ok((device, others)) => {
+                state.driver = device.driver();
+                state.why_not = if given_up { Some(GIVEN_UP.to_owned()) } else { device.why_not };
+                engine.set_device(id, Some(device.receiver), Some(device.transmitter));
+                shares.iter_mut().zip(others).for_each(|(all, share)| all.push((id, share)));
+                if let Some(why_not) = &state.why_not {
+                    let driver = state.driver;
+                    tracing::info!(interface = port.name, driver, why_not, "not the driver wanted");
+                }
+            }
+            Err(error) => {
+                if !known {
+                    tracing::warn!(interface = port.name, %error, "cannot open a packet socket");
+                }
+                state.error = Some(error.to_string());
             }
         }
+        state
+    }
+
+    fn open_registered(
+        &self,
+        id: PortId,
+        port: &Port,
+        driver: Driver,
+        fib: &Fib,
+        registry: &Registry,
+    ) -> io::Result<(Device, Vec<Share>)> {
+        let Port { interface: index, mtu, link_address, .. } = *port;
+        let interface = Interface { index, mtu, link_address, code_points: fib.code_points() };
+        let (device, shares) = device::open_shared(interface, driver, 1 + self.peers.len())?;
+        register(registry, id, &device.receiver.descriptors())?;
+        for (peer, (receiver, _)) in self.peers.iter().zip(&shares) {
+            let descriptors = receiver.as_ref().map(Receiver::descriptors);
+            register(&peer.registry, id, &descriptors.unwrap_or_default())?;
+        }
+        Ok((device, shares))
     }
 
     /// Whether some port has no socket because it could not be opened.
@@ -142,66 +285,36 @@ fn outgrows(mtu: u32, id: PortId, engine: &mut PacketEngine) -> bool {
         || engine.transmitter(id).is_some_and(|transmitter| !transmitter.fits(mtu))
 }
 
-fn open(
+/// Closes a port's device, if it has one, and forwards what that has received: a ring full, no
+/// more. Returns the state of a port without one.
+fn close(
     id: PortId,
     port: &Port,
-    (wanted, may_load): (Driver, bool),
-    fib: &Fib,
     before: Option<State>,
+    fib: &Fib,
     engine: &mut PacketEngine,
-    registry: &Registry,
 ) -> State {
-    // What the device has received that makes room for this one: a ring full, no more.
     let now = Instant::now();
     let _served =
         (0..RING_TURNS).take_while(|_| engine.serve(fib, usize::from(id), now) > 0).count();
     let overruns = engine.receiver(id).map_or(0, Receiver::overruns);
     engine.set_device(id, None, None);
-    let mut state = State {
+    State {
         interface: port.identity(),
         link_address: port.link_address,
-        wanted,
+        wanted: Driver::default(),
         driver: "",
         why_not: None,
         error: None,
-        earlier_overruns: before.as_ref().map_or(0, |state| state.earlier_overruns) + overruns,
-    };
-    let given_up = wanted == Driver::Xdp && !may_load;
-    match open_registered(id, port, if given_up { Driver::Auto } else { wanted }, fib, registry) {
-        Ok(device) => {
-            state.driver = device.driver();
-            state.why_not = if given_up { Some(GIVEN_UP.to_owned()) } else { device.why_not };
-            engine.set_device(id, Some(device.receiver), Some(device.transmitter));
-            if let Some(why_not) = &state.why_not {
-                let driver = state.driver;
-                tracing::info!(interface = port.name, driver, why_not, "not the driver wanted");
-            }
-        }
-        Err(error) => {
-            let known = before.is_some_and(|state| state.error.is_some());
-            if !known {
-                tracing::warn!(interface = port.name, %error, "cannot open a packet socket");
-            }
-            state.error = Some(error.to_string());
-        }
+        earlier_overruns: before.map_or(0, |state| state.earlier_overruns) + overruns,
     }
-    state
 }
 
-fn open_registered(
-    id: PortId,
-    port: &Port,
-    driver: Driver,
-    fib: &Fib,
-    registry: &Registry,
-) -> io::Result<Device> {
-    let Port { interface: index, mtu, link_address, .. } = *port;
-    let interface = Interface { index, mtu, link_address, code_points: fib.code_points() };
-    let device = device::open(interface, driver)?;
-    for descriptor in device.receiver.descriptors() {
-        // The registration ends with the socket, whose only descriptor this is.
-        let mut source = SourceFd(&descriptor);
-        registry.register(&mut source, Token(usize::from(id)), Interest::READABLE)?;
-    }
-    Ok(device)
+/// Has a worker woken when a port's sockets can be read. It ends with the sockets, whose only
+/// descriptors these are.
+fn register(registry: &Registry, id: PortId, descriptors: &[RawFd]) -> io::Result<()> {
+    descriptors.iter().try_for_each(|descriptor| {
+        let mut source = SourceFd(descriptor);
+        registry.register(&mut source, Token(usize::from(id)), Interest::READABLE)
+    })
 }

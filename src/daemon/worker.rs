@@ -2,7 +2,8 @@
 //!
 //! The control thread speaks to it in two ways only: it publishes Fibs, which the worker takes
 //! up between batches, and it sends commands. The worker answers, and names neighbors that it
-//! wants resolved.
+//! wants resolved. Of several workers the first one alone is given Fibs; it leads the others
+//! (`sockets.rs`).
 
 use std::io;
 use std::net::IpAddr;
@@ -17,9 +18,10 @@ use mio::{Events, Poll, Token, Waker};
 use crate::engine::{Engine, TraceRequest};
 use crate::fib::{Fib, PortId};
 use crate::forward::{Counters, Heard, Sample};
+use crate::io::affinity;
 use crate::io::inject::LocalStack;
 
-use super::sockets::{DeviceReport, Drivers, PacketEngine, Sockets};
+use super::sockets::{DeviceReport, Drivers, Follow, PacketEngine, Peer, Sockets};
 
 const WAKE: Token = Token(usize::MAX);
 /// How often waiting packets are looked after.
@@ -30,9 +32,6 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const SPIN_MAX: u32 = 256;
 /// A sleep shorter than this means that spinning would have been worth it.
 const SHORT_SLEEP: Duration = Duration::from_micros(50);
-/// Events that may wait for the control thread.
-const EVENTS_MAX: usize = 1024;
-
 /// Turns that may follow a request to stop.
 const DRAIN_TURNS: usize = 64;
 
@@ -46,14 +45,16 @@ pub(super) enum Event {
     Trace(TraceRequest),
 }
 
-/// What the control thread asks of a worker.
-enum Command {
+/// What a worker is asked.
+pub(super) enum Command {
     Report(Sender<Report>),
     Samples(Sender<DroppedPackets>),
     /// Send a frame by a port.
     Emit(PortId, Vec<u8>),
     /// Ports have other drivers from now on.
     Drivers(Drivers),
+    /// The first worker says which Fib is next.
+    Follow(Follow),
     Stop,
 }
 
@@ -74,6 +75,8 @@ pub struct Report {
     pub counters: Counters,
     /// By port.
     pub devices: Vec<DeviceReport>,
+    /// By port: the packets that each worker has received, where there are several.
+    pub received: Vec<Vec<u64>>,
 }
 
 /// The control thread's end of a worker.
@@ -82,31 +85,51 @@ pub(super) struct WorkerHandle {
     commands: Sender<Command>,
     waker: Arc<Waker>,
     thread: Option<JoinHandle<()>>,
-    /// What the worker has to tell.
-    pub(super) events: Receiver<Event>,
+}
+
+/// What a worker starts with.
+pub(super) struct Start {
+    pub(super) fib: Arc<Fib>,
+    /// Where it tells what it has to tell.
+    pub(super) events: Sender<Event>,
+    /// Wakes the control thread when there are events.
+    pub(super) notify: Arc<Waker>,
+    /// The core to run on, if it is to be one alone.
+    pub(super) core: Option<usize>,
 }
 
 impl WorkerHandle {
-    /// Starts a worker; `notify` wakes the control thread when there are events.
+    /// Starts a worker that opens the sockets of ports, for others too.
     pub(super) fn start(
-        fib: Arc<Fib>,
+        start: Start,
         drivers: Drivers,
-        notify: Arc<Waker>,
+        peers: Vec<Peer>,
     ) -> io::Result<WorkerHandle> {
+        Ok(WorkerHandle::launch(start, Sockets::new(drivers, peers), true)?.0)
+    }
+
+    /// Starts a worker that another one is to lead.
+    pub(super) fn start_led(start: Start) -> io::Result<(WorkerHandle, Peer)> {
+        WorkerHandle::launch(start, Sockets::new(Drivers::default(), Vec::new()), false)
+    }
+
+    fn launch(start: Start, sockets: Sockets, leads: bool) -> io::Result<(WorkerHandle, Peer)> {
+        let Start { fib, events, notify, core } = start;
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let registry = poll.registry().try_clone()?;
         let local = LocalStack::open()?;
         let (commands, inbox) = unbounded();
-        let (sender, events) = bounded(EVENTS_MAX);
         let published = Arc::new(ArcSwap::new(Arc::clone(&fib)));
         let worker = Worker {
             engine: Engine::new(&fib, local),
-            sockets: Sockets::new(drivers),
+            sockets,
             published: Arc::clone(&published),
             fib,
+            leads,
             poll,
             inbox,
-            events: sender,
+            events,
             notify,
             spin: 0,
             next_look: Instant::now(),
@@ -116,9 +139,15 @@ impl WorkerHandle {
         let thread = Some(thread.spawn(move || {
             // However the worker ends, the control thread looks after it.
             let _farewell = Farewell(Arc::clone(&worker.notify));
+            if let Some(core) = core
+                && let Err(error) = affinity::pin(0, core)
+            {
+                tracing::warn!(core, %error, "a worker is not kept on its core");
+            }
             worker.run();
         })?);
-        Ok(WorkerHandle { published, commands, waker, thread, events })
+        let peer = Peer { commands: commands.clone(), waker: Arc::clone(&waker), registry };
+        Ok((WorkerHandle { published, commands, waker, thread }, peer))
     }
 
     /// Whether the worker has ended, which it does only when it is told to or has panicked.
@@ -134,31 +163,31 @@ impl WorkerHandle {
 
     /// Has other drivers used.
     pub(super) fn set_drivers(&self, drivers: Drivers) {
-        // A worker that has ended is looked after elsewhere.
-        let _gone = self.commands.send(Command::Drivers(drivers));
-        self.wake();
+        self.ask(Command::Drivers(drivers));
     }
 
-    /// Asks for the worker's state; `None` if it does not answer within a second.
-    pub(super) fn report(&self) -> Option<Report> {
+    /// Asks for the worker's state.
+    pub(super) fn ask_report(&self) -> Receiver<Report> {
         let (sender, receiver) = bounded(1);
-        self.commands.send(Command::Report(sender)).ok()?;
-        self.wake();
-        receiver.recv_timeout(Duration::from_secs(1)).ok()
+        self.ask(Command::Report(sender));
+        receiver
     }
 
-    /// Asks for the last dropped packets; `None` if the worker does not answer within a second.
-    pub(super) fn samples(&self) -> Option<DroppedPackets> {
+    /// Asks for the last dropped packets.
+    pub(super) fn ask_samples(&self) -> Receiver<DroppedPackets> {
         let (sender, receiver) = bounded(1);
-        self.commands.send(Command::Samples(sender)).ok()?;
-        self.wake();
-        receiver.recv_timeout(Duration::from_secs(1)).ok()
+        self.ask(Command::Samples(sender));
+        receiver
     }
 
     /// Has a frame sent by a port.
     pub(super) fn emit(&self, port: PortId, frame: Vec<u8>) {
+        self.ask(Command::Emit(port, frame));
+    }
+
+    fn ask(&self, command: Command) {
         // A worker that has ended is looked after elsewhere.
-        let _gone = self.commands.send(Command::Emit(port, frame));
+        let _gone = self.commands.send(command);
         self.wake();
     }
 
@@ -180,8 +209,7 @@ impl Drop for Farewell {
 
 impl Drop for WorkerHandle {
     fn drop(&mut self) {
-        let _gone = self.commands.send(Command::Stop);
-        self.wake();
+        self.ask(Command::Stop);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -195,6 +223,8 @@ struct Worker {
     sockets: Sockets,
     published: Arc<ArcSwap<Fib>>,
     fib: Arc<Fib>,
+    /// Whether it takes up what is published, and opens sockets; else another worker leads it.
+    leads: bool,
     poll: Poll,
     inbox: Receiver<Command>,
     events: Sender<Event>,
@@ -208,11 +238,13 @@ struct Worker {
 impl Worker {
     /// The loop: new Fib, commands, one turn, and sleep when there is nothing to do.
     fn run(mut self) {
-        self.adopt(); // the Fib that the worker was started with
+        if self.leads {
+            self.adopt(); // the Fib that the worker was started with
+        }
         let mut events = Events::with_capacity(64);
         let mut idle = 0;
         loop {
-            if self.published.load().generation() != self.fib.generation() {
+            if self.leads && self.published.load().generation() != self.fib.generation() {
                 self.fib = self.published.load_full();
                 self.adopt();
             }
@@ -251,6 +283,14 @@ impl Worker {
         self.engine.tend(&self.fib, Instant::now());
     }
 
+    /// Takes up a Fib with the sockets that the leading worker has opened.
+    fn come_along(&mut self, follow: &Follow) {
+        self.fib = Arc::clone(&follow.fib);
+        self.engine.prepare(&self.fib);
+        self.sockets.come_along(follow, &mut self.engine);
+        self.engine.tend(&self.fib, Instant::now());
+    }
+
     /// Looks after what waits, and tries sockets again that could not be opened.
     fn look_after(&mut self, now: Instant) {
         self.engine.tend(&self.fib, now);
@@ -286,6 +326,7 @@ impl Worker {
                     // What cannot be sent is like a probe that is lost.
                     let _unsent = self.engine.emit(port, &frame);
                 }
+                Command::Follow(follow) => self.come_along(&follow),
                 Command::Drivers(drivers) => {
                     self.sockets.set_drivers(drivers);
                     self.sockets.follow(&self.fib, &mut self.engine, self.poll.registry());
@@ -296,9 +337,12 @@ impl Worker {
     }
 
     fn report(&mut self) -> Report {
-        let devices = self.sockets.report(&mut self.engine);
-        let generation = self.fib.generation();
-        Report { generation, counters: self.engine.counters().clone(), devices }
+        Report {
+            generation: self.fib.generation(),
+            counters: self.engine.counters().clone(),
+            devices: self.sockets.report(&mut self.engine),
+            received: Vec::new(),
+        }
     }
 
     fn pass_on_events(&mut self) {

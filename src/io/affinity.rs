@@ -1,4 +1,5 @@
-//! On which core a thread runs, how urgently, and for how long: for measurements.
+//! On which core a thread runs: of several workers; how urgently, and for how long: for
+//! measurements.
 //!
 //! A thread is named by its ID, 0 being the calling one.
 

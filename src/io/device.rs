@@ -6,7 +6,7 @@
 //! | `packet+xdp` | the ring of a packet socket | AF_XDP |
 //! | `xdp` | AF_XDP | AF_XDP |
 //!
-//! [`open`] is the front door; [`Receiver`] and [`Transmitter`] are enums over the ways, so the
+//! [`open`] is the front door, [`open_shared`] that of several workers; [`Receiver`] and [`Transmitter`] are enums over the ways, so the
 //! packet path has static dispatch. Another way, such as forwarding in the kernel, is another
 //! variant here and nothing elsewhere.
 
@@ -56,36 +56,118 @@ pub struct Device {
     pub why_not: Option<String>,
 }
 
+/// A worker's faces of an interface that several workers share: the receiving one, unless others
+/// receive for it, and the sending one.
+pub type Share = (Option<Receiver>, Transmitter);
+
 /// Opens an interface by the driver that is wanted, or by the next best that works.
 ///
 /// # Errors
 /// What the kernel says to the last one, a packet socket; without `CAP_NET_RAW` it is
 /// `PermissionDenied`.
 pub fn open(interface: Interface<'_>, driver: Driver) -> io::Result<Device> {
-    let Interface { index, mtu, link_address, code_points } = interface;
     let mut why_not = Vec::new();
     if driver == Driver::Xdp {
-        match xdp::open(index, mtu, link_address, code_points) {
+        match open_xdp(interface) {
             Ok((receiver, transmitter)) => {
                 return Ok(Device {
                     receiver: Receiver::Xdp(receiver),
-                    transmitter: Transmitter::Xdp(transmitter),
+                    transmitter,
                     why_not: None,
                 });
             }
-            Err(error) => why_not.push(format!("no reception by AF_XDP: {error}")),
+            Err(error) => why_not.push(no_reception(&error)),
         }
     }
-    let (receiver, transmitter) = packet::open(index, mtu, code_points)?;
-    let mut transmitter = Transmitter::Packet(transmitter);
+    let Interface { index, mtu, code_points, .. } = interface;
+    let (receiver, sender) = packet::open(index, mtu, code_points)?;
+    let transmitter = best_transmitter(interface, driver, sender, &mut why_not);
+    Ok(Device { receiver: Receiver::Packet(receiver), transmitter, why_not: in_words(&why_not) })
+}
+
+/// Opens an interface for so many workers, of which the first has the device that is returned and
+/// the others what follows: packet sockets share their frames (see [`packet::open_shared`]), and
+/// AF_XDP deals its queues. Sending by AF_XDP is the first one's alone, as it takes a queue of the
+/// interface, and most have one; the others send by packet sockets.
+///
+/// # Errors
+/// As [`open`] and [`packet::open_shared`].
+pub fn open_shared(
+    interface: Interface<'_>,
+    driver: Driver,
+    workers: usize,
+) -> io::Result<(Device, Vec<Share>)> {
+    if workers < 2 {
+        return Ok((open(interface, driver)?, Vec::new()));
+    }
+    let Interface { index, mtu, code_points, .. } = interface;
+    let mut why_not = Vec::new();
+    let mut found = None;
+    if driver == Driver::Xdp {
+        match open_xdp(interface) {
+            Ok((receiver, transmitter)) => {
+                let mut hands = receiver.deal(workers).into_iter().map(Receiver::Xdp);
+                let first = hands.next();
+                let mut shares: Vec<Share> = Vec::new();
+                for _ in 1..workers {
+                    let sender = Transmitter::Packet(packet::open_sender(index)?);
+                    shares.push((hands.next(), sender));
+                }
+                let receiving = 1 + shares.iter().filter(|(hand, _)| hand.is_some()).count();
+                if receiving < workers {
+                    why_not.push(format!("{receiving} of {workers} workers have a queue"));
+                }
+                found = first.map(|receiver| (receiver, transmitter, shares));
+            }
+            Err(error) => why_not.push(no_reception(&error)),
+        }
+    }
+    let (receiver, transmitter, shares) = match found {
+        Some(found) => found,
+        None => {
+            let faces = packet::open_shared(index, mtu, code_points, workers)?;
+            let mut faces =
+                faces.into_iter().map(|(receiver, sender)| (Receiver::Packet(receiver), sender));
+            let (receiver, sender) = faces.next().expect("there are two workers at least");
+            let transmitter = best_transmitter(interface, driver, sender, &mut why_not);
+            let share = |(receiver, sender)| (Some(receiver), Transmitter::Packet(sender));
+            (receiver, transmitter, faces.map(share).collect())
+        }
+    };
+    if matches!(transmitter, Transmitter::Xdp(_)) {
+        why_not.push("worker 0 alone sends by AF_XDP, the others by packet sockets".to_owned());
+    }
+    Ok((Device { receiver, transmitter, why_not: in_words(&why_not) }, shares))
+}
+
+fn open_xdp(interface: Interface<'_>) -> Result<(XdpReceiver, Transmitter), xdp::XdpError> {
+    let Interface { index, mtu, link_address, code_points } = interface;
+    let (receiver, transmitter) = xdp::open(index, mtu, link_address, code_points)?;
+    Ok((receiver, Transmitter::Xdp(transmitter)))
+}
+
+/// Another sending face than a packet socket's, if one is wanted and works.
+fn best_transmitter(
+    Interface { index, mtu, .. }: Interface<'_>,
+    driver: Driver,
+    sender: PacketTransmitter,
+    why_not: &mut Vec<String>,
+) -> Transmitter {
     if driver != Driver::Packet {
         match xdp::open_sender(index, mtu) {
-            Ok(better) => transmitter = Transmitter::Xdp(better),
+            Ok(better) => return Transmitter::Xdp(better),
             Err(error) => why_not.push(format!("no transmission by AF_XDP: {error}")),
         }
     }
-    let why_not = (!why_not.is_empty()).then(|| why_not.join("; "));
-    Ok(Device { receiver: Receiver::Packet(receiver), transmitter, why_not })
+    Transmitter::Packet(sender)
+}
+
+fn no_reception(error: &xdp::XdpError) -> String {
+    format!("no reception by AF_XDP: {error}")
+}
+
+fn in_words(why_not: &[String]) -> Option<String> {
+    (!why_not.is_empty()).then(|| why_not.join("; "))
 }
 
 impl Device {

@@ -6,24 +6,24 @@
 use crate::wire::{CodePoints, ethernet, ipv6};
 
 /// One instruction, as the kernel has it (`struct sock_filter`).
-type Instruction = libc::sock_filter;
+pub(super) type Instruction = libc::sock_filter;
 
-const LOAD_WORD: u16 = 0x20;
-const LOAD_HALF: u16 = 0x28;
-const LOAD_BYTE: u16 = 0x30;
+pub(super) const LOAD_WORD: u16 = 0x20;
+pub(super) const LOAD_HALF: u16 = 0x28;
+pub(super) const LOAD_BYTE: u16 = 0x30;
 /// Loads the octet at X + k.
-const LOAD_BYTE_INDIRECT: u16 = 0x50;
-const ADD: u16 = 0x04;
-const SHIFT_LEFT: u16 = 0x64;
+pub(super) const LOAD_BYTE_INDIRECT: u16 = 0x50;
+pub(super) const ADD: u16 = 0x04;
+pub(super) const SHIFT_LEFT: u16 = 0x64;
 /// Copies the accumulator to X.
-const TO_X: u16 = 0x07;
-const JUMP: u16 = 0x05;
-const JUMP_EQUAL: u16 = 0x15;
-const RETURN: u16 = 0x06;
+pub(super) const TO_X: u16 = 0x07;
+pub(super) const JUMP: u16 = 0x05;
+pub(super) const JUMP_EQUAL: u16 = 0x15;
+pub(super) const RETURN: u16 = 0x06;
 
 /// Negative offsets that stand for the packet's metadata (`SKF_AD_OFF` of linux/filter.h).
 const METADATA: u32 = 0xffff_f000;
-const ETHER_TYPE: u32 = METADATA;
+pub(super) const ETHER_TYPE: u32 = METADATA;
 const PACKET_TYPE: u32 = METADATA + 4;
 const VLAN_TAG_PRESENT: u32 = METADATA + 48;
 /// Negative offsets from the link-layer header on, whatever the socket's kind (`SKF_LL_OFF`).
@@ -36,6 +36,11 @@ const PACKET_MULTICAST: u32 = 2;
 
 const ACCEPT: Instruction = instruction(RETURN, 0, 0, u32::MAX);
 const DROP: Instruction = instruction(RETURN, 0, 0, 0);
+
+/// Accepts nothing.
+pub(super) fn nothing() -> Vec<Instruction> {
+    vec![DROP]
+}
 
 /// Accepts untagged frames that are for the interface's own address or for one of the two groups'
 /// (WIRE.md "On the link" 2) and hold an Xcast packet: IPv4 of the Xcast protocol, or IPv6 whose
@@ -129,9 +134,9 @@ fn block(tests: &[Test], end: Instruction) -> Vec<Instruction> {
     program
 }
 
-const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> Instruction {
+pub(super) const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> Instruction {
     Instruction { code, jt, jf, k }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -10,8 +10,9 @@
 //!   datagrams sent.
 //! - [`inject`]: packets into this node's own IP stack, and ICMP messages out of it.
 //! - [`listen`]: Xcast packets that arrive at a host, whatever the interface.
-//! - [`affinity`], [`namespace`], [`offload`], [`mroute`] and [`stamps`]: what a measurement needs
-//!   of the kernel.
+//! - [`affinity`]: on which core a thread runs, of several workers or of a measurement.
+//! - [`namespace`], [`offload`], [`mroute`] and [`stamps`]: what a measurement needs of the
+//!   kernel.
 //!
 //! The packet path sees a device through two traits: [`Receive`] lends received frames, and
 //! [`Transmit`] sends replicas that lie in two pieces. Both are used by static dispatch.
@@ -36,6 +37,7 @@ pub mod pcapng;
 pub mod stamps;
 pub mod xdp;
 
+mod fanout;
 mod filter;
 mod process;
 mod ring;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::ring::Ring;
 use super::system::{check, option, set_option, socklen};
-use super::{Frame, Pieces, Receive, Transmit, filter};
+use super::{Frame, Pieces, Receive, Transmit, fanout, filter};
 use crate::wire::CodePoints;
 use crate::wire::ethernet;
 
@@ -32,11 +32,46 @@ pub fn open(
     mtu: u32,
     code_points: &CodePoints,
 ) -> io::Result<(PacketReceiver, PacketTransmitter)> {
+    open_filtered(interface, mtu, &mut filter(code_points))
+}
+
+/// Opens the two faces of an interface for each of several workers. The receiving ones share the
+/// frames: all of a (source, channel) come to the same one, and what is no Xcast packet of a known
+/// form to the first.
+///
+/// # Errors
+/// As [`open`]; or that the interface is down, which Linux has not taken before 6.13.
+pub fn open_shared(
+    interface: u32,
+    mtu: u32,
+    code_points: &CodePoints,
+    workers: usize,
+) -> io::Result<Vec<(PacketReceiver, PacketTransmitter)>> {
+    // None has a frame until all are there: as long as some are missing, the others would have
+    // their frames, and later packets would overtake these.
+    let closed = |_| open_filtered(interface, mtu, &mut filter::nothing());
+    let faces: Vec<_> = (0..workers).map(closed).collect::<io::Result<_>>()?;
+    fanout::join(faces.iter().map(|(receiver, _)| receiver.as_raw_fd()))?;
+    for (receiver, _) in &faces {
+        attach_filter(receiver.as_raw_fd(), &mut filter(code_points))?;
+    }
+    Ok(faces)
+}
+
+fn filter(code_points: &CodePoints) -> Vec<libc::sock_filter> {
+    filter::xcast(code_points, ethernet::HEADER_LEN as u32)
+}
+
+fn open_filtered(
+    interface: u32,
+    mtu: u32,
+    filter: &mut [libc::sock_filter],
+) -> io::Result<(PacketReceiver, PacketTransmitter)> {
     let socket = Arc::new(socket(libc::SOCK_RAW)?);
     let fd = socket.as_raw_fd();
     // The socket is not bound to a protocol yet, so nothing arrives before all is set.
     set_option(fd, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1)?;
-    attach_filter(fd, &mut filter::xcast(code_points, ethernet::HEADER_LEN as u32))?;
+    attach_filter(fd, filter)?;
     let ring = Ring::new(fd, mtu as usize + ethernet::HEADER_LEN)?;
     set_send_buffer(fd)?;
     bind(fd, interface, libc::ETH_P_ALL as u16)?;

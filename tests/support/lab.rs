@@ -386,8 +386,11 @@ pub fn socket_path(node: &str) -> String {
 /// Writes a router's configuration: what all have, and more.
 pub fn write_config(node: &str, more: &str) -> String {
     let (socket, file) = (socket_path(node), format!("{FOLDER}/{node}.toml"));
+    // The tests of routers hold with any number of workers.
+    let workers = std::env::var("XCAST_TEST_WORKERS");
+    let workers = workers.map_or(String::new(), |count| format!("workers = {count}\n"));
     let text = format!(
-        "{EXPERIMENT}\n[router]\nname = \"{node}\"\ncontrol-socket = \"{socket}\"\n\n{more}\n"
+        "{EXPERIMENT}\n[router]\nname = \"{node}\"\ncontrol-socket = \"{socket}\"\n{workers}\n{more}\n"
     );
     fs::write(&file, text).expect("the folder is there");
     file

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use xcast::io::device::{self, Device, Driver, Interface};
+use xcast::io::device::{self, Device, Driver, Interface, Share};
 use xcast::io::packet::{self, PacketReceiver};
 use xcast::io::xdp;
 use xcast::io::{Receive, Transmit};
@@ -61,6 +61,12 @@ impl Wire {
         let ((index, link_address), mtu) = (self.near, self.mtu);
         let interface = Interface { index, mtu, link_address, code_points: &CODE_POINTS };
         device::open(interface, driver).unwrap()
+    }
+
+    fn open_shared(&self, driver: Driver, workers: usize) -> (Device, Vec<Share>) {
+        let ((index, link_address), mtu) = (self.near, self.mtu);
+        let interface = Interface { index, mtu, link_address, code_points: &CODE_POINTS };
+        device::open_shared(interface, driver, workers).unwrap()
     }
 
     /// A frame from here to there.
@@ -329,5 +335,25 @@ fn all_queues_of_an_interface_are_received_from() {
             heard.sort();
             assert_eq!(heard, batch);
         }
+        drop(device);
+        // Dealt to three workers, of which two have one each.
+        let (device, shares) = wire.open_shared(Driver::Xdp, 3);
+        assert!(device.why_not.unwrap().contains("2 of 3 workers have a queue"));
+        let receivers = [device.receiver].into_iter().chain(shares.into_iter().filter_map(|s| s.0));
+        let mut receivers: Vec<_> = receivers.collect();
+        assert!(receivers.iter().all(|receiver| receiver.descriptors().len() == 1));
+        assert_eq!(receivers.len(), 2);
+        wire.send(&frames[..20]);
+        let mut heard = Vec::new();
+        until("all frames have come to one or the other", || {
+            receivers.iter_mut().for_each(|receiver| {
+                let taken = receiver.take(20);
+                heard.extend((0..taken).map(|at| receiver.bytes(at).to_vec()));
+                receiver.release(taken);
+            });
+            (heard.len() == 20).then_some(())
+        });
+        heard.sort();
+        assert_eq!(heard, frames[..20]);
     });
 }

@@ -180,6 +180,8 @@ fn conditional() -> Result<Rules, BackendError> {
         (libc::SYS_mmap, vec![no_code()?]),
         (libc::SYS_mprotect, vec![no_code()?]),
         (libc::SYS_prctl, any(0, &names)?),
+        // Workers are kept on cores, each by itself.
+        (libc::SYS_sched_setaffinity, any(0, &[0])?),
         // As a panic that aborts does.
         (libc::SYS_tgkill, any(0, &[own_process])?),
         // Limits can be read.

@@ -1,26 +1,31 @@
-//! The program, run by an interpreter of our own.
+//! The program, run by an interpreter of our own, which knows the instructions of `fanout.rs`, too.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::super::fanout::{
+    ADD_X, IPV4_LENGTH_TO_X, LOAD_VALUE, LOAD_WORD_INDIRECT, MULTIPLY, RECALL, RECALL_X, RETURN_IT,
+    SHIFT_RIGHT, STORE, STORE_X, XOR_X,
+};
 use super::*;
 
 const OWN: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const GROUP: [u8; 6] = [1, 0, 0x5e, 0, 0, 0xfe];
 const GROUP_V6: [u8; 6] = [0x33, 0x33, 0, 0, 1, 0x14];
 
-/// A packet as the kernel has it while the filter runs.
+/// A packet as the kernel has it while a program runs.
 #[derive(Clone)]
-struct Arrival {
-    packet_type: u32,
-    vlan: bool,
-    frame: Vec<u8>,
+pub(in super::super) struct Arrival {
+    pub(in super::super) packet_type: u32,
+    pub(in super::super) vlan: bool,
+    pub(in super::super) frame: Vec<u8>,
 }
 
-/// What the kernel would answer: whether the packet is accepted. `data_at` is where in the frame
-/// the socket's data begins.
-fn run(program: &[Instruction], arrival: &Arrival, data_at: usize) -> bool {
+/// What the kernel would answer: of a filter, 0 if the packet is not accepted. `data_at` is where
+/// in the frame the program's data begins.
+pub(in super::super) fn run(program: &[Instruction], arrival: &Arrival, data_at: usize) -> u32 {
     let Arrival { packet_type, vlan, frame } = arrival;
-    let (mut accumulator, mut x, mut at) = (0, 0, 0);
+    let (mut accumulator, mut x, mut at) = (0u32, 0, 0);
+    let mut words = [None; 16];
     loop {
         let Instruction { code, jt, jf, k } = program[at];
         at += 1;
@@ -40,7 +45,32 @@ fn run(program: &[Instruction], arrival: &Arrival, data_at: usize) -> bool {
             (LOAD_HALF, _) => bytes(offset, 2),
             (LOAD_WORD, _) => bytes(offset, 4),
             (LOAD_BYTE_INDIRECT, _) => bytes(offset + x, 1),
+            (LOAD_WORD_INDIRECT, _) => bytes(offset + x, 4),
+            (LOAD_VALUE, _) => Some(k),
             (ADD, _) => Some(accumulator + k),
+            (ADD_X, _) => Some(accumulator.wrapping_add(x as u32)),
+            (XOR_X, _) => Some(accumulator ^ x as u32),
+            (MULTIPLY, _) => Some(accumulator.wrapping_mul(k)),
+            (SHIFT_RIGHT, _) => Some(accumulator >> k),
+            (RECALL, _) => Some(words[k as usize].expect("the kernel refuses what is not set")),
+            (STORE, _) => {
+                words[k as usize] = Some(accumulator);
+                continue;
+            }
+            (RECALL_X, _) => {
+                let word: Option<u32> = words[k as usize];
+                x = word.expect("the kernel refuses what is not set") as usize;
+                continue;
+            }
+            (STORE_X, _) => {
+                words[k as usize] = Some(x as u32);
+                continue;
+            }
+            (IPV4_LENGTH_TO_X, _) => {
+                let Some(octet) = bytes(offset, 1) else { return 0 };
+                x = (octet as usize & 15) * 4;
+                continue;
+            }
             (SHIFT_LEFT, _) => Some(accumulator << k),
             (TO_X, _) => {
                 x = accumulator as usize;
@@ -54,11 +84,12 @@ fn run(program: &[Instruction], arrival: &Arrival, data_at: usize) -> bool {
                 at += usize::from(if accumulator == k { jt } else { jf });
                 continue;
             }
-            (RETURN, _) => return k != 0,
+            (RETURN, _) => return k,
+            (RETURN_IT, _) => return accumulator,
             _ => panic!("no such instruction: {code:#x}"),
         };
         // A load behind the end of the packet drops it.
-        let Some(loaded) = loaded else { return false };
+        let Some(loaded) = loaded else { return 0 };
         accumulator = loaded;
     }
 }
@@ -73,8 +104,8 @@ fn accepts(arrival: &Arrival) -> bool {
         ports_option: 0x5e,
     };
     let [frames, packets] = [14, 0].map(|ip_at| xcast(&code_points, ip_at));
-    let accepted = run(&frames, arrival, 0);
-    assert_eq!(run(&packets, arrival, 14), accepted, "SOCK_RAW and SOCK_DGRAM differ");
+    let accepted = run(&frames, arrival, 0) != 0;
+    assert_eq!(run(&packets, arrival, 14) != 0, accepted, "SOCK_RAW and SOCK_DGRAM differ");
     accepted
 }
 

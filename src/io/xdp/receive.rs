@@ -1,13 +1,14 @@
 //! The receiving face.
 
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
 
 use super::super::{Frame, Receive};
 use super::bpf::Link;
 use super::{Queue, rings};
 use crate::wire::ethernet;
 
-/// The receiving face of an interface, by all its queues.
+/// The receiving face of an interface, by all its queues, or by those dealt to one worker.
 pub struct XdpReceiver {
     queues: Vec<Queue>,
     /// The one that frames were taken from last.
@@ -15,13 +16,31 @@ pub struct XdpReceiver {
     /// How many.
     taken: u32,
     frame_len_max: usize,
-    /// The program is detached when this is dropped, however the process ends.
-    _link: Link,
+    /// The program is detached when the last one is dropped, however the process ends.
+    link: Arc<Link>,
 }
 
 impl XdpReceiver {
     pub(super) fn new(queues: Vec<Queue>, link: Link, frame_len_max: usize) -> XdpReceiver {
-        XdpReceiver { queues, current: 0, taken: 0, frame_len_max, _link: link }
+        XdpReceiver { queues, current: 0, taken: 0, frame_len_max, link: Arc::new(link) }
+    }
+
+    /// Deals the queues to so many workers, in turn. Those that there is no queue for have none.
+    pub fn deal(self, workers: usize) -> Vec<XdpReceiver> {
+        let mut hands: Vec<Vec<Queue>> = Vec::new();
+        hands.resize_with(workers.min(self.queues.len()), Vec::new);
+        let places = hands.len();
+        for (number, queue) in self.queues.into_iter().enumerate() {
+            hands[number % places].push(queue);
+        }
+        let receiver = |queues| XdpReceiver {
+            queues,
+            current: 0,
+            taken: 0,
+            frame_len_max: self.frame_len_max,
+            link: Arc::clone(&self.link),
+        };
+        hands.into_iter().map(receiver).collect()
     }
 
     /// Whether frames with IP packets of `mtu` octets fit a chunk.

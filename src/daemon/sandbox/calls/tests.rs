@@ -123,6 +123,7 @@ fn arguments_decide_where_they_are_told_apart() {
         (c::SYS_socketpair, 0, c::AF_UNIX.into(), c::AF_INET.into()),
         (c::SYS_ioctl, 1, c::FIONBIO as i64, c::TIOCSTI as i64),
         (c::SYS_prctl, 0, c::PR_SET_NAME.into(), c::PR_SET_DUMPABLE.into()),
+        (c::SYS_sched_setaffinity, 0, 0, pid),
         (c::SYS_tgkill, 0, pid, pid + 1),
         (c::SYS_prlimit64, 2, 0, 1 << 40),
         (c::SYS_fchmodat, 2, 0o660, 0o4755),
