@@ -85,6 +85,13 @@ impl Failure {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
+    if let Some(lacking) = lacking_feature() {
+        output::complain(&format!(
+            "this program was compiled for processors that have {lacking}, which this one lacks; \
+             compile it with RUSTFLAGS=\"-C target-cpu=x86-64\""
+        ));
+        return ExitCode::from(2);
+    }
     let arguments = Arguments::parse(); // exits with 2 on wrong usage
     log_to_stderr();
     let done = match arguments.command {
@@ -110,6 +117,20 @@ pub fn main() -> ExitCode {
         output::complain(&message);
     }
     ExitCode::from(status)
+}
+
+/// What the program was compiled for (`.cargo/config.toml`) and the processor lacks, by the kernel's
+/// word. Compilers take what they compile for as given, so it is no use to ask the processor.
+fn lacking_feature() -> Option<&'static str> {
+    use std::io::Read;
+    if !cfg!(all(target_arch = "x86_64", target_feature = "avx2")) {
+        return None;
+    }
+    let mut first = String::new();
+    let processors = std::fs::File::open("/proc/cpuinfo").ok()?;
+    processors.take(8192).read_to_string(&mut first).ok()?;
+    let flags = first.lines().find(|line| line.starts_with("flags"))?;
+    ["avx2", "bmi2", "movbe", "abm"].into_iter().find(|name| !flags.split(' ').any(|f| f == *name))
 }
 
 /// `XCAST_LOG` chooses what is logged, such as `debug` or `xcast::daemon=debug`.

@@ -47,6 +47,10 @@ pub(in crate::tools) struct Engine {
     /// Packets of IPv6
     #[arg(long)]
     ipv6: bool,
+    /// Which rows there are of each number of destinations
+    #[arg(long, value_name = "ROW,...", value_delimiter = ',', default_values = ["cold", "hot", "cached"],
+        value_parser = ["cold", "hot", "cached"])]
+    rows: Vec<String>,
     /// Rounds, each of which measures every row once
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: u16,
@@ -60,7 +64,7 @@ pub(super) fn routes() -> clap::builder::RangedU64ValueParser {
 }
 
 /// Frames in memory, which are as new before each round.
-struct Frames {
+pub(super) struct Frames {
     octets: Vec<u8>,
     fresh: Vec<u8>,
     length: usize,
@@ -68,16 +72,18 @@ struct Frames {
     stride: usize,
     next: usize,
     count: usize,
+    /// The first comes after the last, and each is as new again once it is given back.
+    endless: bool,
 }
 
 /// Takes every frame.
 #[derive(Default)]
-struct Sink {
+pub(super) struct Sink {
     octets: u64,
 }
 
 /// There is no node to deliver to.
-struct Nowhere;
+pub(super) struct Nowhere;
 
 /// What is measured: a kind of packets on a kind of table.
 struct Row {
@@ -147,7 +153,11 @@ impl Engine {
             row.samples.clear();
             row
         };
-        kinds.map(row).into()
+        kinds
+            .into_iter()
+            .filter(|kind| self.rows.iter().any(|row| row == kind.0))
+            .map(row)
+            .collect()
     }
 
     fn table(&self, rows: &[Row]) -> String {
@@ -202,6 +212,7 @@ impl Engine {
                 "packets-per-second": (1e9 / ns.median).round(),
                 "replicas-per-second": (1e9 / ns.median * row.replicas()).round(),
                 "replicas-per-packet": row.replicas(),
+                "packets-processed": row.router.counters().packets_received,
                 "partition-cache-hits": row.router.counters().partition_cache_hits,
             })
         };
@@ -229,10 +240,17 @@ impl Row {
                 frames.renew();
             }
             let start = Instant::now();
-            while self.router.serve(fib, 0, start) > 0 {}
+            self.serve_all(fib, start);
             time += start.elapsed();
         }
         self.samples.push(time.as_nanos() as f64 / (count * repeats) as f64);
+    }
+
+    /// What is measured: a function of its own, so that profilers can tell it from the rest
+    /// (`benches/instructions`).
+    #[inline(never)]
+    fn serve_all(&mut self, fib: &Fib, now: Instant) {
+        while self.router.serve(fib, 0, now) > 0 {}
     }
 
     /// Replicas a packet.
@@ -251,7 +269,13 @@ impl Frames {
         for (place, frame) in fresh.chunks_exact_mut(stride.max(1)).zip(frames) {
             place[..length].copy_from_slice(frame);
         }
-        Frames { octets: fresh.clone(), fresh, length, stride, next: 0, count: frames.len() }
+        let octets = fresh.clone();
+        Frames { octets, fresh, length, stride, next: 0, count: frames.len(), endless: false }
+    }
+
+    /// The same, and they come again and again.
+    pub(super) fn endless(frames: &[Vec<u8>]) -> Frames {
+        Frames { endless: true, ..Frames::new(frames) }
     }
 
     fn renew(&mut self) {
@@ -279,7 +303,14 @@ impl Receive for Frames {
     }
 
     fn release(&mut self, count: usize) {
+        if self.endless {
+            let given = self.start(0)..self.start(count);
+            self.octets[given.clone()].copy_from_slice(&self.fresh[given]);
+        }
         self.next += count;
+        if self.endless && self.next == self.count {
+            self.next = 0;
+        }
     }
 }
 
