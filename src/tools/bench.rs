@@ -8,6 +8,7 @@ mod generator;
 mod lab;
 mod latency;
 mod launch;
+mod lookup;
 mod made_up;
 mod measure;
 mod method;
@@ -15,12 +16,15 @@ mod netns;
 mod plot;
 mod progress;
 mod report;
+mod updates;
 
 use super::Failure;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Command {
     Engine(engine::Engine),
+    Lookup(lookup::Lookup),
+    Updates(updates::Updates),
     Netns(netns::Netns),
     /// A bare copy loop, which `netns` measures
     #[command(hide = true)]
@@ -33,6 +37,8 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command) -> Result<(), Failure> {
     match command {
         Command::Engine(engine) => engine::run(engine),
+        Command::Lookup(lookup) => lookup::run(lookup),
+        Command::Updates(updates) => updates::run(updates),
         Command::Netns(netns) => netns::run(netns),
         Command::CopyLoop(copy_loop) => copy_loop::run(copy_loop),
         Command::Launch(launch) => launch::run(launch),

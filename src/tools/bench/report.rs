@@ -74,7 +74,8 @@ impl Spread {
     }
 }
 
-fn rounded(number: f64, digits: i32) -> f64 {
+/// To so many digits behind the point.
+pub(super) fn rounded(number: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (number * scale).round() / scale
 }
