@@ -174,7 +174,9 @@ impl Daemon {
         let count = usize::from(config.router.workers);
         let workers = Workers::start(count, &fib, drivers(&config, may_load), &waker)
             .map_err(system("cannot start the workers"))?;
-        workers.report().ok_or(DaemonError::Worker)?; // their sockets are open now
+        if !workers.are_up() {
+            return Err(DaemonError::Worker);
+        }
         let reporter = Reporter::open().map_err(system("cannot open a UDP socket"))?;
         for missing in rib.missing_ports() {
             tracing::warn!(interface = missing, "the interface of a [[port]] does not exist");

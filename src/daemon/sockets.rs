@@ -155,6 +155,12 @@ impl Sockets {
         for (id, state) in (0..).zip(&self.states) {
             let Some(port) = fib.port(id) else { continue };
             let suits = |state: &State| state.suits(port, self.drivers.of(&port.name));
+            // All workers would stop for what some kernels refuse while the link is down; the Fib in
+            // which it is up comes by itself.
+            let failed = state.as_ref().is_some_and(|state| state.error.is_some());
+            if failed && !port.up && !self.peers.is_empty() {
+                continue;
+            }
             if !state.as_ref().is_some_and(suits) || outgrows(port.mtu, id, engine) {
                 lacking.push(id);
             }

@@ -286,6 +286,8 @@ impl Worker {
     /// Takes up a Fib with the sockets that the leading worker has opened.
     fn come_along(&mut self, follow: &Follow) {
         self.fib = Arc::clone(&follow.fib);
+        // Nobody reads it here, but it would keep the first one for ever.
+        self.published.store(Arc::clone(&follow.fib));
         self.engine.prepare(&self.fib);
         self.sockets.come_along(follow, &mut self.engine);
         self.engine.tend(&self.fib, Instant::now());
@@ -295,8 +297,9 @@ impl Worker {
     fn look_after(&mut self, now: Instant) {
         self.engine.tend(&self.fib, now);
         if self.sockets.any_failed() && now >= self.next_retry {
-            self.next_retry = now + RETRY_INTERVAL;
             self.sockets.follow(&self.fib, &mut self.engine, self.poll.registry());
+            // From now on: opening sockets may take long.
+            self.next_retry = Instant::now() + RETRY_INTERVAL;
         }
         self.next_look = now + TEND_INTERVAL;
     }

@@ -19,6 +19,9 @@ use crate::io::affinity;
 const EVENTS_MAX: usize = 1024;
 /// How long workers may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same while they open their first sockets: some milliseconds each, more where a queue of an
+/// interface is waited for.
+const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The control thread's end of the workers.
 pub(super) struct Workers {
@@ -74,9 +77,14 @@ impl Workers {
         self.each[0].emit(port, frame);
     }
 
+    /// Waits until all have opened their first sockets; returns whether they have.
+    pub(super) fn are_up(&self) -> bool {
+        gather(self.each.iter().map(WorkerHandle::ask_report).collect(), START_PATIENCE).is_some()
+    }
+
     /// What all workers have to report; `None` if one does not answer within a second.
     pub(super) fn report(&self) -> Option<Report> {
-        let reports = gather(self.each.iter().map(WorkerHandle::ask_report).collect())?;
+        let reports = gather(self.each.iter().map(WorkerHandle::ask_report).collect(), PATIENCE)?;
         let mut reports = reports.into_iter();
         let mut sum = reports.next()?;
         if self.each.len() > 1 {
@@ -97,14 +105,14 @@ impl Workers {
     /// The last dropped packets of all workers, the oldest first; `None` if one does not answer
     /// within a second.
     pub(super) fn samples(&mut self) -> Option<DroppedPackets> {
-        let each = gather(self.each.iter().map(WorkerHandle::ask_samples).collect())?;
+        let each = gather(self.each.iter().map(WorkerHandle::ask_samples).collect(), PATIENCE)?;
         Some(self.numbering.merge(each))
     }
 }
 
 /// All answers, if they come in time.
-fn gather<T>(inboxes: Vec<Receiver<T>>) -> Option<Vec<T>> {
-    let deadline = Instant::now() + PATIENCE;
+fn gather<T>(inboxes: Vec<Receiver<T>>, patience: Duration) -> Option<Vec<T>> {
+    let deadline = Instant::now() + patience;
     inboxes.into_iter().map(|inbox| inbox.recv_deadline(deadline).ok()).collect()
 }
 

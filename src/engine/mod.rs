@@ -45,6 +45,8 @@ pub struct Engine<R, T, D> {
     /// Neighbors to be resolved.
     wanted: Vec<(PortId, IpAddr)>,
     notifier: Notifier,
+    /// The generation of the Fib that the working memory is made for.
+    prepared: u64,
     /// What became of this node's own packets, where that is asked for.
     failures: Option<Vec<Failure>>,
     start: Instant,
@@ -100,6 +102,7 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
             hold: Hold::default(),
             wanted: Vec::new(),
             notifier: Notifier::default(),
+            prepared: fib.generation(),
             failures: None,
             start: Instant::now(),
         };
@@ -109,11 +112,21 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
 
     /// Must be called when another Fib is about to be used.
     pub fn prepare(&mut self, fib: &Fib) {
+        self.prepared = fib.generation();
         self.out.prepare(fib);
         let ports = self.queues.len().max(fib.ports().len());
         self.queues.resize_with(ports, || Vec::with_capacity(256));
         self.receivers.resize_with(ports, || None);
         self.transmitters.resize_with(ports, || None);
+    }
+
+    /// Makes up for a [`prepare`](Engine::prepare) that was left out: what is kept of one Fib's
+    /// adjacencies must not be taken for another's.
+    #[inline]
+    fn prepare_for(&mut self, fib: &Fib) {
+        if self.prepared != fib.generation() {
+            self.prepare(fib);
+        }
     }
 
     /// Forgets what belonged to the interface that a port stood for, as it is gone or another
@@ -174,6 +187,7 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
 
     /// Processes a batch of one port's frames; returns how many.
     pub fn serve(&mut self, fib: &Fib, port: usize, now: Instant) -> usize {
+        self.prepare_for(fib);
         let time = self.time(now);
         let Some(mut receiver) = self.receivers[port].take() else { return 0 };
         let taken = receiver.take(BATCH);
@@ -193,6 +207,7 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
     /// Sends packets of this node's own, which lie in `buffers` from octet [`LINK_HEADER_LEN`] on
     /// and are known by the indices from `first` on (wrapping around).
     pub fn originate(&mut self, fib: &Fib, buffers: &mut [Vec<u8>], first: u16, now: Instant) {
+        self.prepare_for(fib);
         let time = self.time(now);
         let mut done = 0;
         while done < buffers.len() {

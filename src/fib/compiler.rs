@@ -386,11 +386,20 @@ impl<B: Bits, S: Store<B>> Half<B, S> {
 }
 
 /// The chunks to be compiled anew.
-#[derive(Default)]
-struct Dirty(Vec<Range<usize>>);
+struct Dirty {
+    ranges: Vec<Range<usize>>,
+    /// Ranges that are kept before those that touch are made one.
+    limit: usize,
+}
+
+impl Default for Dirty {
+    fn default() -> Dirty {
+        Dirty { ranges: Vec::new(), limit: Dirty::MANY }
+    }
+}
 
 impl Dirty {
-    /// Ranges that are kept before those that touch are made one.
+    /// The limit at first.
     const MANY: usize = 8192;
 
     fn mark_chunk(&mut self, chunk: usize) {
@@ -398,25 +407,31 @@ impl Dirty {
     }
 
     fn mark(&mut self, chunks: Range<usize>) {
-        if self.0.last() == Some(&chunks) {
+        if self.ranges.last() == Some(&chunks) {
             return;
         }
-        self.0.push(chunks);
-        if self.0.len() > Dirty::MANY {
-            self.0 = self.take();
+        self.ranges.push(chunks);
+        if self.ranges.len() > self.limit {
+            self.merge();
+            // Where they do not touch, tidying up is not to be done for each.
+            self.limit = Dirty::MANY.max(2 * self.ranges.len());
         }
     }
 
     /// All that were marked, in order, none twice.
     fn take(&mut self) -> Vec<Range<usize>> {
-        self.0.sort_by_key(|chunks| chunks.start);
-        let mut apart: Vec<Range<usize>> = Vec::new();
-        for chunks in self.0.drain(..) {
-            match apart.last_mut() {
-                Some(last) if chunks.start <= last.end => last.end = last.end.max(chunks.end),
-                _ => apart.push(chunks),
+        self.merge();
+        std::mem::take(self).ranges
+    }
+
+    fn merge(&mut self) {
+        self.ranges.sort_by_key(|chunks| chunks.start);
+        self.ranges.dedup_by(|next, before| {
+            let touch = next.start <= before.end;
+            if touch {
+                before.end = before.end.max(next.end);
             }
-        }
-        apart
+            touch
+        });
     }
 }

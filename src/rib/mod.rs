@@ -84,6 +84,11 @@ impl Rib {
 
     /// Replaces the settings, as on a reload.
     pub fn set_settings(&mut self, settings: Settings) {
+        if self.settings.kernel_tables != settings.kernel_tables {
+            // What changes in a table is not marked while it is not consulted.
+            self.compiler.mark_all();
+            self.uncounted = true;
+        }
         self.settings = settings;
         self.assign_ports();
         self.stale = true;

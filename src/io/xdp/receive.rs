@@ -104,8 +104,10 @@ impl Receive for XdpReceiver {
             fill.publish();
             frames.release(count);
         }
+        if count < self.taken {
+            // What is left of this queue is next.
+            self.current = (self.current + self.queues.len() - 1) % self.queues.len();
+        }
         self.taken = 0;
-        // What is left of this queue is next.
-        self.current = (self.current + self.queues.len() - 1) % self.queues.len();
     }
 }

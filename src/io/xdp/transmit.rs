@@ -15,6 +15,7 @@ use crate::wire::ethernet;
 const BATCH: usize = 32;
 /// Calls in a row that may come to nothing in one `transmit`: some 100 us.
 const FRUITLESS_CALLS: u32 = 400;
+const _: () = assert!(TRANSMIT_CHUNKS <= u64::BITS as usize);
 /// What the kernel skips: no chunk is there.
 const NOTHING: Descriptor = Descriptor { addr: u64::MAX, len: 0, options: 0 };
 
@@ -27,6 +28,9 @@ pub struct XdpTransmitter {
     /// Those that are not on their way. The one given back last is used first, as it is in the
     /// cache.
     free: Vec<u64>,
+    /// The others, a bit for each. What a kernel says it has read of the ring is not always all that
+    /// it has sent, so a chunk may be given back twice.
+    away: u64,
     ring: ToKernel<Descriptor>,
     completions: FromKernel<u64>,
 }
@@ -45,6 +49,7 @@ impl XdpTransmitter {
             ring: ToKernel::new(fd, TRANSMIT, size).map_err(trying("rings"))?,
             completions: FromKernel::new(fd, COMPLETION, size).map_err(trying("rings"))?,
             free: chunks.all().rev().collect(),
+            away: 0,
             frame_len_max: pieces_max * chunks.len(),
             chunks,
         })
@@ -61,20 +66,43 @@ impl XdpTransmitter {
         mtu as usize + ethernet::HEADER_LEN <= self.frame_len_max
     }
 
-    /// Takes chunks back whose frames were sent.
+    /// Takes chunks back whose frames were sent; returns how many the kernel reports.
     #[inline]
-    fn reap(&mut self) {
+    fn reap(&mut self) -> u32 {
         let count = self.completions.waiting();
         for at in 0..count {
             let done = self.completions.entry(at);
             // Some kernels report what they skip, too.
             if done != NOTHING.addr {
-                self.free.push(self.chunks.chunk_of(done));
+                self.give_back(self.chunks.chunk_of(done));
             }
         }
         if count > 0 {
             self.completions.release(count);
         }
+        count
+    }
+
+    /// Takes a free chunk.
+    #[inline]
+    fn take_chunk(&mut self) -> Option<u64> {
+        let chunk = self.free.pop()?;
+        self.away |= self.mark(chunk);
+        Some(chunk)
+    }
+
+    /// A chunk is free again, if it was not already.
+    #[inline]
+    fn give_back(&mut self, chunk: u64) {
+        let mark = self.mark(chunk);
+        if self.away & mark != 0 {
+            self.away &= !mark;
+            self.free.push(chunk);
+        }
+    }
+
+    fn mark(&self, chunk: u64) -> u64 {
+        1 << (chunk / self.chunks.len() as u64 % u64::from(u64::BITS))
     }
 
     /// Copies a frame into chunks and queues it; `None` if there are not as many.
@@ -90,7 +118,7 @@ impl XdpTransmitter {
         if self.ring.room() == 0 {
             return None;
         }
-        let chunk = self.free.pop()?;
+        let chunk = self.take_chunk()?;
         let frame = self.chunks.bytes_mut(chunk, len);
         let (front, back) = frame.split_at_mut(head.len());
         front.copy_from_slice(head);
@@ -108,7 +136,7 @@ impl XdpTransmitter {
         }
         let mut rest = (head, tail);
         for piece in 1..=count {
-            let chunk = self.free.pop()?;
+            let chunk = self.take_chunk()?;
             let front = rest.0.split_off(..rest.0.len().min(chunk_len))?;
             let room = chunk_len - front.len();
             let back = rest.1.split_off(..rest.1.len().min(room))?;
@@ -130,22 +158,26 @@ impl XdpTransmitter {
         while unread > 0 {
             let called = kick(&self.socket);
             let left = self.ring.unread();
-            if left < unread {
+            // One that was sent is completed at once on some kernels, and read later.
+            if left < unread || self.reap() > 0 {
                 *patience = FRUITLESS_CALLS;
             } else if *patience == 0 || called.is_err_and(|error| !passes(&error)) {
                 break;
             } else {
                 *patience -= 1;
-                self.reap();
             }
             unread = left;
         }
         if unread > 0 {
+            let mut given_up = [NOTHING.addr; TRANSMIT_CHUNKS];
+            let mut count = 0;
             self.ring.replace_unread(NOTHING, |was| {
-                if was.addr != NOTHING.addr {
-                    self.free.push(was.addr);
+                if was.addr != NOTHING.addr && count < TRANSMIT_CHUNKS {
+                    given_up[count] = was.addr;
+                    count += 1;
                 }
             });
+            given_up[..count].iter().for_each(|chunk| self.give_back(*chunk));
         }
         unread
     }
@@ -176,8 +208,10 @@ impl Transmit for XdpTransmitter {
                     done(next, false);
                     next += 1;
                 } else {
-                    patience -= 1;
-                    let _retried = kick(&self.socket);
+                    patience = match kick(&self.socket) {
+                        Err(error) if !passes(&error) => 0,
+                        _ => patience - 1,
+                    };
                 }
                 continue;
             }
