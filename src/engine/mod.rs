@@ -165,7 +165,7 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
         &self.out.counters
     }
 
-    /// Switches the partition cache, which is on at first; see [`Output::use_partition_cache`].
+    /// As [`Output::use_partition_cache`].
     pub fn use_partition_cache(&mut self, on: bool) {
         self.out.use_partition_cache(on);
     }

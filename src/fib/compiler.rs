@@ -257,7 +257,8 @@ fn reserved_prefixes() -> Routes {
     let v4 = bad_v4.into_iter().map(|(address, length)| (IpAddr::from(address), length, 0));
     let all = v4.chain(v6.into_iter().map(|(address, length, a)| (address.into(), length, a)));
     let all = all.filter_map(|(address, length, action)| {
-        Some((Prefix::new(address, length)?, 0, action)) //
+        let prefix = Prefix::new(address, length)?;
+        Some((prefix, 0, action))
     });
     Routes::collect(all).0
 }

@@ -55,7 +55,7 @@ pub(super) struct Cache {
     batch: u32,
     /// Keeps sources from choosing where they fall.
     secret: u64,
-    /// Forgets nothing, but finds nothing either.
+    /// Keeps nothing, and finds nothing.
     pub(super) off: bool,
 }
 
@@ -92,7 +92,7 @@ impl Cache {
     /// Where the partition of a packet is kept.
     #[inline]
     pub(super) fn find(&mut self, parsed: &Parsed, buffer: &[u8]) -> Option<u16> {
-        if parsed.channel == 0 || self.off {
+        if !self.serves(parsed) {
             return None;
         }
         let tag = self.tag(parsed);
@@ -137,7 +137,7 @@ impl Cache {
         parts: &Parts,
     ) {
         let header = &buffer[parsed.xcast..parsed.xcast_end];
-        if parsed.channel == 0 || parts.len() > PARTS || header.len() > HEADER_LEN_MAX {
+        if !self.serves(parsed) || parts.len() > PARTS || header.len() > HEADER_LEN_MAX {
             return;
         }
         let tag = self.tag(parsed);
@@ -165,6 +165,13 @@ impl Cache {
                 self.behind[at] = part.behind;
             }
         }
+    }
+
+    /// Whether a packet's partition may be kept at all: without a channel there is nothing to know
+    /// it by.
+    #[inline]
+    fn serves(&self, parsed: &Parsed) -> bool {
+        parsed.channel != 0 && !self.off
     }
 
     fn tag(&self, parsed: &Parsed) -> u64 {

@@ -136,7 +136,7 @@ impl Output {
         self.counters.ports.resize(ports, PortCounters::default());
     }
 
-    /// Lets the partition cache find nothing (`false`), or again what it will keep; it is on at first.
+    /// Switches the partition cache off or on; it is on at first.
     pub fn use_partition_cache(&mut self, on: bool) {
         self.cache.off = !on;
     }

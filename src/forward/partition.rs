@@ -56,7 +56,7 @@ pub(super) fn partition(
                 place(fib, packet, parsed, *fib.entry(route.entries[at]), index, out);
             }
         }
-    } else if parsed.channel != 0 && !out.scratch.is_probe {
+    } else if !out.scratch.is_probe {
         out.cache.keep(parsed, packet.buffer, route.source, &out.scratch.parts);
     }
 }

@@ -85,10 +85,9 @@ impl Parts {
                 let bit = (1 << 63) >> rest.leading_zeros();
                 rest ^= bit;
                 let Some(entry) = entries.next() else { break };
-                let mark = self.by_entry[*entry as usize];
-                let place = match mark.0 >> 8 == packet {
-                    true => (mark.0 & 0xff) as usize,
-                    false => self.first(leads, *entry),
+                let place = match self.by_entry[*entry as usize].place(packet) {
+                    Some(place) => place,
+                    None => self.first(leads, *entry),
                 };
                 self.halves[place][half] |= bit;
             }

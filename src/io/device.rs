@@ -6,9 +6,9 @@
 //! | `packet+xdp` | the ring of a packet socket | AF_XDP |
 //! | `xdp` | AF_XDP | AF_XDP |
 //!
-//! [`open`] is the front door, [`open_shared`] that of several workers; [`Receiver`] and [`Transmitter`] are enums over the ways, so the
-//! packet path has static dispatch. Another way, such as forwarding in the kernel, is another
-//! variant here and nothing elsewhere.
+//! [`open`] is the front door, [`open_shared`] that of several workers; [`Receiver`] and
+//! [`Transmitter`] are enums over the ways, so the packet path has static dispatch. Another way, such
+//! as forwarding in the kernel, is another variant here and nothing elsewhere.
 
 use std::fmt;
 use std::io;

@@ -47,8 +47,6 @@ pub struct Rib {
     stale: bool,
     /// The prefixes that each action decides about are to be counted anew.
     uncounted: bool,
-    /// The tables that were consulted at the last compile.
-    consulted: Vec<u32>,
     neighbors: BTreeMap<(InterfaceIndex, IpAddr), Neighbor>,
     /// What probes have found of neighbors.
     probed: BTreeMap<(InterfaceIndex, IpAddr), bool>,
@@ -67,7 +65,6 @@ impl Rib {
             compiler,
             stale: true,
             uncounted: true,
-            consulted: Vec::new(),
             settings,
             links: BTreeMap::new(),
             vanished: 0,

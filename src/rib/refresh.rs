@@ -51,11 +51,6 @@ impl Rib {
         let ports = (0..self.ports.len()).map(|slot| self.port(slot)).collect();
         let Settings { code_points, limits, compact, secret, .. } = &self.settings;
         self.compiler.set_ports(*code_points, ports, limits.clone(), *compact, *secret);
-        if self.consulted != self.settings.kernel_tables {
-            self.consulted.clone_from(&self.settings.kernel_tables);
-            self.compiler.mark_all();
-            self.uncounted = true;
-        }
         let changed = self.refresh_actions();
         if !changed.is_empty() {
             self.count_prefixes(&changed);

@@ -94,16 +94,19 @@ pub(in super::super) fn run(program: &[Instruction], arrival: &Arrival, data_at:
     }
 }
 
-/// What both programs answer: the one for frames, and the one for packets without them.
-fn accepts(arrival: &Arrival) -> bool {
-    let code_points = CodePoints {
+pub(in super::super) fn code_points() -> CodePoints {
+    CodePoints {
         ip_protocol: 253,
         all_routers_v4: Ipv4Addr::new(224, 0, 0, 254),
         all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
         routing_type: 252,
         ports_option: 0x5e,
-    };
-    let [frames, packets] = [14, 0].map(|ip_at| xcast(&code_points, ip_at));
+    }
+}
+
+/// What both programs answer: the one for frames, and the one for packets without them.
+fn accepts(arrival: &Arrival) -> bool {
+    let [frames, packets] = [14, 0].map(|ip_at| xcast(&code_points(), ip_at));
     let accepted = run(&frames, arrival, 0) != 0;
     assert_eq!(run(&packets, arrival, 14) != 0, accepted, "SOCK_RAW and SOCK_DGRAM differ");
     accepted
@@ -114,29 +117,29 @@ fn arrival(packet_type: u32, destination: [u8; 6], ether_type: u16, packet: &[u8
     Arrival { packet_type, vlan: false, frame: [&header, packet].concat() }
 }
 
-fn ipv4(protocol: u8) -> Vec<u8> {
+pub(in super::super) fn ipv4(protocol: u8) -> Vec<u8> {
     let mut packet = vec![0; 20];
     packet[9] = protocol;
     packet
 }
 
 /// An IPv6 packet with these extension headers, one behind the other.
-fn ipv6(first: u8, extensions: &[&[u8]]) -> Vec<u8> {
+pub(in super::super) fn ipv6(first: u8, extensions: &[&[u8]]) -> Vec<u8> {
     let mut packet = vec![0; 40];
     packet[6] = first;
     [packet, extensions.concat()].concat()
 }
 
-fn routing(kind: u8) -> Vec<u8> {
+pub(in super::super) fn routing(kind: u8) -> Vec<u8> {
     let mut header = vec![0; 48];
     (header[0], header[1], header[2]) = (17, 5, kind);
     header
 }
 
 /// Hop-by-Hop or Destination Options of `units` times 8 octets.
-fn options(next: u8, units: u8) -> Vec<u8> {
+pub(in super::super) fn options(next: u8, units: u16) -> Vec<u8> {
     let mut header = vec![0; usize::from(units) * 8];
-    (header[0], header[1]) = (next, units - 1);
+    (header[0], header[1]) = (next, (units - 1) as u8);
     header
 }
 
@@ -167,10 +170,10 @@ fn accepts_packets_for_this_interface_and_the_groups_alone() {
     }
 }
 
-#[test]
-fn accepts_xcast_alone() {
-    let long = options(43, 200);
-    for (ether_type, packet, accepted) in [
+/// EtherTypes and packets, and whether they are Xcast: what every program is to agree on.
+pub(in super::super) fn xcast_or_not() -> Vec<(u16, Vec<u8>, bool)> {
+    let (long, longest) = (options(43, 200), options(43, 256));
+    vec![
         (0x0800, ipv4(253), true),
         (0x0800, ipv4(252), false),
         (0x0800, ipv4(17), false),
@@ -182,6 +185,7 @@ fn accepts_xcast_alone() {
         (0x86dd, ipv6(0, &[&options(43, 1), &routing(252)]), true),
         (0x86dd, ipv6(0, &[&options(43, 2), &routing(252)]), true),
         (0x86dd, ipv6(0, &[&long, &routing(252)]), true),
+        (0x86dd, ipv6(0, &[&longest, &routing(252)]), true),
         (0x86dd, ipv6(0, &[&options(43, 2), &routing(4)]), false),
         (0x86dd, ipv6(0, &[&options(17, 2), &routing(252)]), false),
         // Behind Destination Options, or behind a second Hop-by-Hop.
@@ -190,7 +194,12 @@ fn accepts_xcast_alone() {
         (0x86dd, ipv6(0, &[&options(0, 1), &options(43, 1), &routing(252)]), false),
         (0x0800, ipv6(43, &[&routing(252)]), false),
         (0x0806, ipv4(253), false),
-    ] {
+    ]
+}
+
+#[test]
+fn accepts_xcast_alone() {
+    for (ether_type, packet, accepted) in xcast_or_not() {
         let head = &packet[..packet.len().min(50)];
         assert_eq!(accepts(&arrival(0, OWN, ether_type, &packet)), accepted, "{head:?}");
     }

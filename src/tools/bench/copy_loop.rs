@@ -1,16 +1,14 @@
 //! A bare copy loop: the router's own rings, batches and system calls, without any parsing or
 //! lookup.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use super::frames::{self, Form};
 use super::lab::{self, ROUTER_MAC, XCAST};
+use super::made_up::CODE_POINTS;
 use crate::io::device::{self, Device, Driver, Interface};
 use crate::io::pcapng::interface_index;
 use crate::io::{Receive, Transmit};
 use crate::kernel::IngressDrop;
 use crate::tools::{Failure, output};
-use crate::wire::CodePoints;
 
 /// Frames taken at once, as the router does.
 const BATCH: usize = 32;
@@ -64,7 +62,7 @@ pub(in crate::tools) fn run(args: &CopyLoop) -> Result<(), Failure> {
 fn open(name: &str, link_address: [u8; 6], driver: Driver) -> Result<Device, Failure> {
     let index = interface_index(name)
         .ok_or_else(|| Failure::Work(format!("there is no interface {name}")))?;
-    let interface = Interface { index, mtu: MTU, link_address, code_points: &code_points() };
+    let interface = Interface { index, mtu: MTU, link_address, code_points: &CODE_POINTS };
     device::open(interface, driver).map_err(Failure::work)
 }
 
@@ -82,16 +80,5 @@ fn copy(ingress: Device, mut outputs: Vec<Output>, args: &CopyLoop) -> ! {
             device.transmitter.transmit(taken, |index| (&head[..], tail(index)), |_, _| {});
         }
         receiver.release(taken);
-    }
-}
-
-/// Of these only the protocol matters here.
-fn code_points() -> CodePoints {
-    CodePoints {
-        ip_protocol: XCAST,
-        all_routers_v4: Ipv4Addr::new(224, 0, 0, 254),
-        all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
-        routing_type: XCAST,
-        ports_option: 0x5e,
     }
 }

@@ -1,8 +1,7 @@
 //! The program, run by an interpreter of our own that allows what the kernel's verifier does.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use super::*;
+use crate::io::filter::tests::{code_points, ipv4, ipv6, options, routing, xcast_or_not};
 
 const OWN: [u8; 6] = [2, 0, 0xfe, 0, 0, 0x81];
 const GROUP: [u8; 6] = [1, 0, 0x5e, 0, 0, 0xfe];
@@ -13,16 +12,6 @@ const QUEUE: u64 = 3;
 const BASE: u64 = 0x10_0000;
 const CONTEXT_IS: u64 = 0x20_0000;
 const STACK_IS: u64 = 0x30_0000;
-
-fn code_points() -> CodePoints {
-    CodePoints {
-        ip_protocol: 253,
-        all_routers_v4: Ipv4Addr::new(224, 0, 0, 254),
-        all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
-        routing_type: 252,
-        ports_option: 0x5e,
-    }
-}
 
 /// Whether the program takes a frame. A load that is not inside it is a defect.
 fn takes(frame: &[u8]) -> bool {
@@ -96,32 +85,6 @@ fn frame(destination: [u8; 6], ether_type: u16, packet: &[u8]) -> Vec<u8> {
     [&ethernet::header(destination, [2; 6], ether_type)[..], packet].concat()
 }
 
-fn ipv4(protocol: u8) -> Vec<u8> {
-    let mut packet = vec![0; 20];
-    packet[9] = protocol;
-    packet
-}
-
-/// An IPv6 packet with these extension headers, one behind the other.
-fn ipv6(first: u8, extensions: &[&[u8]]) -> Vec<u8> {
-    let mut packet = vec![0; 40];
-    packet[6] = first;
-    [packet, extensions.concat()].concat()
-}
-
-fn routing(kind: u8) -> Vec<u8> {
-    let mut header = vec![0; 48];
-    (header[0], header[1], header[2]) = (17, 5, kind);
-    header
-}
-
-/// Hop-by-Hop or Destination Options of `units` times 8 octets.
-fn options(next: u8, units: u16) -> Vec<u8> {
-    let mut header = vec![0; usize::from(units) * 8];
-    (header[0], header[1]) = (next, (units - 1) as u8);
-    header
-}
-
 #[test]
 fn takes_packets_for_this_interface_and_the_groups_alone() {
     let xcast4 = (0x0800, ipv4(253));
@@ -149,30 +112,7 @@ fn takes_packets_for_this_interface_and_the_groups_alone() {
 
 #[test]
 fn takes_xcast_alone() {
-    let long = options(43, 200);
-    let longest = options(43, 256);
-    for (ether_type, packet, taken) in [
-        (0x0800, ipv4(253), true),
-        (0x0800, ipv4(252), false),
-        (0x0800, ipv4(17), false),
-        (0x86dd, ipv4(253), false),
-        (0x86dd, ipv6(43, &[&routing(252)]), true),
-        (0x86dd, ipv6(43, &[&routing(253)]), false),
-        (0x86dd, ipv6(43, &[&routing(0)]), false),
-        (0x86dd, ipv6(17, &[&routing(252)]), false),
-        (0x86dd, ipv6(0, &[&options(43, 1), &routing(252)]), true),
-        (0x86dd, ipv6(0, &[&options(43, 2), &routing(252)]), true),
-        (0x86dd, ipv6(0, &[&long, &routing(252)]), true),
-        (0x86dd, ipv6(0, &[&longest, &routing(252)]), true),
-        (0x86dd, ipv6(0, &[&options(43, 2), &routing(4)]), false),
-        (0x86dd, ipv6(0, &[&options(17, 2), &routing(252)]), false),
-        // Behind Destination Options, or behind a second Hop-by-Hop.
-        (0x86dd, ipv6(60, &[&options(43, 1), &routing(252)]), false),
-        (0x86dd, ipv6(0, &[&options(60, 1), &options(43, 1), &routing(252)]), false),
-        (0x86dd, ipv6(0, &[&options(0, 1), &options(43, 1), &routing(252)]), false),
-        (0x0800, ipv6(43, &[&routing(252)]), false),
-        (0x0806, ipv4(253), false),
-    ] {
+    for (ether_type, packet, taken) in xcast_or_not() {
         let head = &packet[..packet.len().min(50)];
         assert_eq!(takes(&frame(OWN, ether_type, &packet)), taken, "{head:?}");
     }
