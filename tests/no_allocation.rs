@@ -30,6 +30,7 @@ fn fib(mtu: u32, compact: bool) -> Fib {
             up: true,
             reverse_path: ReversePath::Strict,
             accept_group_frames: false,
+            tunnel: None,
         })
     };
     let code_points = CodePoints {

@@ -15,7 +15,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("fib", &["wire"]),
     ("rib", &["fib", "wire"]),
     ("forward", &["fib", "wire"]),
-    ("backbone", &["forward", "wire"]),
+    ("backbone", &["fib", "forward", "wire"]),
     ("io", &["wire"]),
     ("kernel", &["rib", "fib"]),
     ("engine", &["fib", "forward", "io", "wire"]),

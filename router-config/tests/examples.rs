@@ -66,9 +66,6 @@ fn every_key_is_accepted_with_warnings_only() {
                  them are not taken"
             ),
             format!(
-                "every-key.toml:66:1: warning: `[[tunnel]]` {not_in_effect}: tunnels stay down"
-            ),
-            format!(
                 "every-key.toml:97:1: warning: `[backbone]` {not_in_effect}: no relay is contacted"
             ),
         ]

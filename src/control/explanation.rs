@@ -41,6 +41,9 @@ pub struct Fate {
     pub via: Option<String>,
     /// The interface to leave by.
     pub interface: Option<String>,
+    /// The tunnel to leave by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<String>,
     /// The kernel's state of the next hop, or `unresolved`.
     pub neighbor_state: Option<String>,
     /// The copy that would serve it.
@@ -56,6 +59,9 @@ pub struct PlannedReplica {
     pub to: String,
     /// The interface to leave by.
     pub interface: Option<String>,
+    /// The tunnel to leave by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<String>,
     /// `xcast` or `unicast`.
     pub form: String,
     /// Whom it serves.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use explanation::{Explanation, Fate, PlannedReplica, Question};
 pub use reply::{DroppedPacket, Samples, samples};
 pub use reply::{NeighborState, Neighbors, PortState, Ports, RouteState, Routes};
+pub use reply::{TunnelState, Tunnels};
 pub use reply::{counters, drops, neighbors, resolution, routes};
 
 /// What can be asked of a running router.
@@ -39,6 +40,8 @@ pub enum Topic {
     Routes,
     /// Neighbors on the ports' links
     Neighbors,
+    /// Tunnels, and whether their other ends are there
+    Tunnels,
     /// Packets, replicas and destinations
     Counters,
     /// Dropped packets and destinations, by reason

@@ -107,6 +107,41 @@ pub struct NeighborState {
     pub pinned: bool,
 }
 
+/// `show tunnels`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tunnels {
+    /// In the order of the configuration.
+    pub tunnels: Vec<TunnelState>,
+}
+
+/// A tunnel.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct TunnelState {
+    /// What routes call it.
+    pub name: String,
+    /// `ipip` or `udp`.
+    pub kind: String,
+    /// This end.
+    pub local: String,
+    /// The other end.
+    pub remote: String,
+    /// `up`, `unproven` (the other end has never answered), or `down`.
+    pub state: String,
+    /// The TUN device that stands for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// The largest packet that it carries: what the path does, less the overhead. 0 if there is no
+    /// path.
+    pub mtu_bytes: u32,
+    /// The round-trip time to the other end, smoothed.
+    pub rtt_seconds: Option<f64>,
+    /// The share of the last 64 questions that the other end has not answered.
+    pub loss: f64,
+    /// What is wrong, if anything is.
+    pub note: String,
+}
+
 /// The packets that were dropped last, some of each reason.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Samples {
@@ -192,7 +227,7 @@ pub fn routes(views: Vec<rib::RouteView>) -> Routes {
     let state = |view: rib::RouteView| RouteState {
         prefix: view.prefix.to_string(),
         via: view.via.map(|via| via.to_string()),
-        interface: view.interface,
+        interface: view.interface.filter(|_| view.tunnel.is_none()),
         tunnel: view.tunnel,
         source: view.source,
         metric: view.metric,

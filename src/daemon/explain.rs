@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::control::{self, Explanation, Fate, PlannedReplica, Question};
 use crate::engine::TraceRequest;
-use crate::fib::{Entry, Fib, PortId};
+use crate::fib::{Entry, Fib, Port, PortId};
 use crate::forward::{
     DropReason, Form, LINK_HEADER_LEN, Output, Packet, Replica, Target, Time, process,
 };
@@ -122,7 +122,9 @@ fn fate(fib: &Fib, rib: &Rib, run: &Output, index: usize, address: IpAddr, first
         (None, Some(_)) => "forward",
         (Some(_), _) => "drop",
     };
-    let state = port.zip(hop).map(|(port, (_, hop))| {
+    let (interface, tunnel) = names(port);
+    let of_link = port.filter(|port| port.tunnel.is_none());
+    let state = of_link.zip(hop).map(|(port, (_, hop))| {
         let known = rib.neighbor_state(port.interface, hop);
         known.map_or("unresolved", control::resolution).to_owned()
     });
@@ -132,7 +134,8 @@ fn fate(fib: &Fib, rib: &Rib, run: &Output, index: usize, address: IpAddr, first
         reason: reason.map(|reason| reason.name().to_owned()),
         prefix: rib.matched_prefix(address).map(|prefix| prefix.to_string()),
         via: hop.filter(|(_, hop)| *hop != address).map(|(_, hop)| hop.to_string()),
-        interface: port.map(|port| port.name.clone()),
+        interface,
+        tunnel,
         neighbor_state: state,
         replica: copy.map(|at| first + at),
     }
@@ -160,15 +163,25 @@ fn next_hop(fib: &Fib, replica: &Replica) -> Option<(PortId, IpAddr)> {
 
 fn planned(fib: &Fib, replica: &Replica, addresses: &[IpAddr], id: usize) -> PlannedReplica {
     let hop = next_hop(fib, replica);
+    let (interface, tunnel) = names(hop.and_then(|(port, _)| fib.port(port)));
     let served = live_indices(replica.live).filter_map(|index| addresses.get(index));
     PlannedReplica {
         id,
         to: hop.map_or_else(|| "this node".to_owned(), |(_, hop)| hop.to_string()),
-        interface: hop.and_then(|(port, _)| Some(fib.port(port)?.name.clone())),
+        interface,
+        tunnel,
         form: if replica.form == Form::Xcast { "xcast" } else { "unicast" }.to_owned(),
         destinations: served.map(IpAddr::to_string).collect(),
         bytes: replica.ip_len(),
     }
+}
+
+/// The name of a port that is an interface, and of one that is a tunnel.
+fn names(port: Option<&Port>) -> (Option<String>, Option<String>) {
+    let (tunnels, interfaces): (Vec<&Port>, Vec<&Port>) =
+        port.into_iter().partition(|port| port.tunnel.is_some());
+    let name = |ports: Vec<&Port>| ports.first().map(|port| port.name.clone());
+    (name(interfaces), name(tunnels))
 }
 
 /// What the router `name` does with the packet of a trace request, as if its TTL did not end here;

@@ -18,6 +18,7 @@ pub mod sandbox;
 mod server;
 mod settings;
 mod sockets;
+mod tunnels;
 mod worker;
 mod workers;
 
@@ -42,7 +43,7 @@ pub use settings::rib_settings;
 pub use sockets::DeviceReport;
 pub use worker::Report;
 
-use crate::control::{self, Reply, Request, Topic};
+use crate::control::{self, REQUEST_LEN_MAX, Reply, Request, Topic};
 use crate::fib::Fib;
 use crate::forward::Time;
 use crate::host::Probing;
@@ -52,7 +53,8 @@ use crate::rib::{InterfaceIndex, NeighborState, Rib};
 use crate::wire::CodePoints;
 use ports::Ports;
 use reporter::Reporter;
-use server::Server;
+pub(crate) use server::Server;
+use tunnels::Tunnels;
 use worker::{DroppedPackets, Event};
 use workers::Workers;
 
@@ -123,8 +125,9 @@ pub struct Daemon {
     workers: Workers,
     ports: Ports,
     probing: Probing,
+    tunnels: Tunnels,
     reporter: Reporter,
-    server: Server,
+    server: Server<Request>,
     /// Neighbors that packets were sent to since the last upkeep.
     used: BTreeSet<(InterfaceIndex, IpAddr)>,
     next_upkeep: Instant,
@@ -152,7 +155,8 @@ impl Daemon {
         // First of all: where another router answers, this one must not touch a packet.
         let socket = &config.router.control_socket;
         let what = format!("cannot listen on the control socket {}", socket.display());
-        let server = Server::listen(socket, Arc::clone(&waker)).map_err(system(what))?;
+        let server = Server::listen(socket, REQUEST_LEN_MAX, Arc::clone(&waker));
+        let server = server.map_err(system(what))?;
         let mut mirror = Mirror::open_with(EVENT_BUFFER, force_receive_buffer)?;
         let registered =
             registry.register(&mut SourceFd(&mirror.as_raw_fd()), KERNEL, Interest::READABLE);
@@ -163,6 +167,8 @@ impl Daemon {
         let settings = rib_settings(&config, secret);
         let code_points = settings.code_points;
         let mut rib = Rib::new(settings);
+        let mut tunnels = Tunnels::new(&config, &waker, secret);
+        tunnels.configure(&config, &mut rib, registry);
         let mut changes = Vec::new();
         mirror.synchronize(&mut changes)?;
         for change in changes {
@@ -172,15 +178,14 @@ impl Daemon {
         let mut ports = Ports::open(&config.router.name, code_points)?;
         ports.follow(&fib);
         let count = usize::from(config.router.workers);
-        let workers = Workers::start(count, &fib, drivers(&config, may_load), &waker)
+        let drivers = drivers(&config, may_load);
+        let workers = Workers::start(count, &fib, drivers, &waker, tunnels.sockets())
             .map_err(system("cannot start the workers"))?;
         if !workers.are_up() {
             return Err(DaemonError::Worker);
         }
         let reporter = Reporter::open().map_err(system("cannot open a UDP socket"))?;
-        for missing in rib.missing_ports() {
-            tracing::warn!(interface = missing, "the interface of a [[port]] does not exist");
-        }
+        warn_of_missing_ports(&rib);
         let mut daemon = Daemon {
             config,
             may_load,
@@ -195,6 +200,7 @@ impl Daemon {
             workers,
             ports,
             probing: Probing::new(secret),
+            tunnels,
             reporter,
             server,
             used: BTreeSet::new(),
@@ -245,6 +251,8 @@ impl Daemon {
             let workers = &self.workers;
             let emit = |port, frame| workers.emit(port, frame);
             self.outdated |= self.probing.act(&self.fib, &mut self.rib, emit);
+            self.outdated |= self.tunnels.act(&self.fib, &mut self.rib, emit);
+            self.tunnels.read_devices(&self.fib, &self.rib, emit);
             self.follow_kernel();
             self.upkeep();
             if self.answer_calls() || self.heed_signals() {
@@ -258,7 +266,8 @@ impl Daemon {
 
     fn next_deadline(&self) -> Instant {
         let publish = self.outdated.then_some(self.next_publish);
-        let others = [self.mirror.deadline(), publish, self.probing.deadline()];
+        let tunnels = self.tunnels.deadline();
+        let others = [self.mirror.deadline(), publish, self.probing.deadline(), tunnels];
         let others = others.into_iter().flatten();
         others.fold(self.next_upkeep, Instant::min)
     }
@@ -312,7 +321,12 @@ impl Daemon {
                         self.resolve(interface, address);
                     }
                 }
-                Event::Heard(interface, heard) => self.probing.hear(interface, heard),
+                Event::Heard(interface, heard) => {
+                    self.probing.hear(interface, heard);
+                    self.tunnels.hear(interface, heard, &self.rib);
+                }
+                // No tunnel with keys is in effect yet.
+                Event::Control(_) => {}
                 Event::Trace(request) => {
                     self.reporter.answer(&self.fib, &self.config.router.name, &request);
                 }
@@ -347,7 +361,10 @@ impl Daemon {
         let failed = |gateway: &(InterfaceIndex, IpAddr)| {
             self.rib.neighbor_state(gateway.0, gateway.1) == Some(NeighborState::Failed)
         };
-        !self.outdated && self.probing.is_settled() && self.gateways.keys().all(failed)
+        !self.outdated
+            && self.probing.is_settled()
+            && self.tunnels.is_settled()
+            && self.gateways.keys().all(failed)
     }
 
     fn resolve(&mut self, interface: InterfaceIndex, address: IpAddr) {
@@ -430,6 +447,7 @@ impl Daemon {
             Topic::Counters => Ok(control::counters(&report()?.counters)),
             Topic::Drops => Ok(control::drops(&report()?.counters)),
             Topic::Routes => serde_json::to_value(control::routes(self.rib.routes())),
+            Topic::Tunnels => serde_json::to_value(self.tunnels.states()),
             Topic::Neighbors => serde_json::to_value(control::neighbors(self.rib.neighbors())),
             Topic::Ports => {
                 let listed = self.rib.listed_ports();
@@ -461,11 +479,18 @@ impl Daemon {
                 .to_owned());
         }
         self.rib.set_settings(rib_settings(&config, self.secret));
+        self.tunnels.configure(&config, &mut self.rib, self.poll.registry());
         self.workers.set_drivers(drivers(&config, self.may_load));
         self.config = config;
         self.publish();
         tracing::info!("the configuration was reloaded");
         Ok(())
+    }
+}
+
+fn warn_of_missing_ports(rib: &Rib) {
+    for missing in rib.missing_ports() {
+        tracing::warn!(interface = missing, "the interface of a [[port]] does not exist");
     }
 }
 

@@ -60,7 +60,7 @@ impl Ports {
     /// Joins and leaves, attaches and detaches, as the ports come and go.
     pub(super) fn follow(&mut self, fib: &Fib) {
         let ports: BTreeMap<(u32, u64), &Port> =
-            fib.ports().iter().flatten().map(|port| (port.identity(), port)).collect();
+            of_links(fib).map(|port| (port.identity(), port)).collect();
         let gone = |interface: &(u32, u64), held: &mut Held| {
             ports.get(interface).is_none_or(|port| port.name != held.name)
         };
@@ -86,7 +86,7 @@ impl Ports {
             let held = self.held.get(&port.identity());
             held.is_some_and(|held| held.membership.is_none() || held.drop_error.is_some())
         };
-        let lacking: Vec<&Port> = fib.ports().iter().flatten().filter(lacking).collect();
+        let lacking: Vec<&Port> = of_links(fib).filter(lacking).collect();
         for port in lacking {
             let held = self.hold(port);
             self.held.insert(port.identity(), held);
@@ -114,9 +114,10 @@ impl Ports {
             let device = report.devices.get(id).cloned().unwrap_or_default();
             let counters = report.counters.ports.get(id).copied().unwrap_or_default();
             let workers = report.received.get(id).cloned().unwrap_or_default();
+            let port = port.as_ref().filter(|port| port.tunnel.is_none())?;
             Some(control::PortState {
                 packets_received_by_worker: workers,
-                ..self.state(port.as_ref()?, device, counters)
+                ..self.state(port, device, counters)
             })
         });
         let mut ports: Vec<control::PortState> = present.collect();
@@ -164,6 +165,11 @@ impl Ports {
             packets_received_by_worker: Vec::new(),
         }
     }
+}
+
+/// The ports that are interfaces.
+fn of_links(fib: &Fib) -> impl Iterator<Item = &Port> {
+    fib.ports().iter().flatten().filter(|port| port.tunnel.is_none())
 }
 
 fn missing_port(interface: String) -> control::PortState {

@@ -29,9 +29,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use router_config::{Config, Driver, Metrics, Router};
+use router_config::{Config, Driver, Metrics, TunnelKind};
 
-use crate::io::{forbid_new_privileges, may_change};
+use crate::io::{forbid_new_privileges, may_change, tun};
 use files::Permits;
 
 /// Why the router does not start: it could not give up what it must.
@@ -122,6 +122,12 @@ pub fn wants_programs(config: &Config) -> bool {
     drivers.contains(&Driver::Xdp)
 }
 
+/// Whether a router with these settings binds UDP to a port below 1024.
+fn wants_low_ports(config: &Config) -> bool {
+    let by_udp = config.tunnel.iter().any(|tunnel| tunnel.kind == TunnelKind::Udp);
+    (by_udp || config.backbone.is_some()) && config.experiment.tunnel_port < 1024
+}
+
 /// Gives up what a router with these settings does not need while it runs. `config_file` is where
 /// reloads read. Call it before any other thread exists.
 ///
@@ -133,9 +139,9 @@ pub fn enter(config: &Config, config_file: &Path) -> Result<InForce, SandboxErro
     let folder = folder_of(&router.control_socket);
     let made = fs::create_dir_all(&folder);
     made.map_err(|error| SandboxError::MakeFolder { folder: folder.clone(), error })?;
-    let permits = permits(router, config_file);
+    let permits = permits(config, config_file);
 
-    let capabilities = capabilities::reduce(programs)?;
+    let capabilities = capabilities::reduce(programs, wants_low_ports(config))?;
     forbid_new_privileges().map_err(SandboxError::NewPrivileges)?;
     may_change(&folder).map_err(|error| SandboxError::Folder { folder, error })?;
     let (files, calls) = match router.sandbox {
@@ -147,13 +153,18 @@ pub fn enter(config: &Config, config_file: &Path) -> Result<InForce, SandboxErro
 }
 
 /// The files and TCP ports that a running router needs.
-fn permits(router: &Router, config_file: &Path) -> Permits {
+fn permits(config: &Config, config_file: &Path) -> Permits {
+    let router = &config.router;
     let mut permits = Permits {
         // Folders, as editors put a new file in the place of the old one.
         readable: vec![folder_of(config_file)],
         sockets: vec![folder_of(&router.control_socket)],
+        devices: Vec::new(),
         tcp_ports: Vec::new(),
     };
+    if config.tunnel.iter().any(|tunnel| tunnel.interface.is_some()) {
+        permits.devices.push(PathBuf::from(tun::CONTROL));
+    }
     // Where a link leads is another folder.
     permits.readable.extend(fs::canonicalize(config_file).ok().map(|file| folder_of(&file)));
     match &router.metrics {
@@ -183,6 +194,8 @@ fn warn_of_lost_configuration(file: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use router_config::{Router, Tunnel};
+
     use super::*;
 
     #[test]
@@ -208,15 +221,30 @@ mod tests {
 
     #[test]
     fn permits_follow_the_configuration() {
-        let mut router = Router::named("r1");
-        let of = |router: &Router| permits(router, Path::new("r1.toml"));
-        let plain = of(&router);
+        let example = include_str!("../../router-config/examples/lab.toml");
+        let (mut config, _) = router_config::parse(example).expect("it is an example");
+        config.router = Router::named("r1");
+        let of = |config: &Config| permits(config, Path::new("r1.toml"));
+        let plain = of(&config);
         assert_eq!(plain.readable, [PathBuf::from(".")]);
         assert_eq!(plain.sockets, [PathBuf::from("/run/xcast")]);
         assert_eq!(plain.tcp_ports, [0; 0]);
-        router.metrics = Some(Metrics::Tcp("127.0.0.1:9464".parse().unwrap()));
-        assert_eq!(of(&router).tcp_ports, [9464]);
-        router.metrics = Some(Metrics::Unix(PathBuf::from("/run/metrics/r1.sock")));
-        assert_eq!(of(&router).sockets.last(), Some(&PathBuf::from("/run/metrics")));
+        assert_eq!(plain.devices, [PathBuf::new(); 0]);
+        config.router.metrics = Some(Metrics::Tcp("127.0.0.1:9464".parse().unwrap()));
+        assert_eq!(of(&config).tcp_ports, [9464]);
+        config.router.metrics = Some(Metrics::Unix(PathBuf::from("/run/metrics/r1.sock")));
+        assert_eq!(of(&config).sockets.last(), Some(&PathBuf::from("/run/metrics")));
+        config.tunnel.push(Tunnel {
+            name: "x3".to_owned(),
+            kind: TunnelKind::Udp,
+            local: None,
+            remote: None,
+            interface: Some("xt3".to_owned()),
+            keys: None,
+        });
+        assert_eq!(of(&config).devices, [PathBuf::from("/dev/net/tun")]);
+        assert!(wants_low_ports(&config));
+        config.experiment.tunnel_port = 10021;
+        assert!(!wants_low_ports(&config));
     }
 }

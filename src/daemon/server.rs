@@ -1,6 +1,6 @@
-//! The control socket: accepts connections, passes each request to the control thread, and
+//! A control socket: accepts connections, passes each request to the control thread, and
 //! writes its answer back. A thread a connection, few at a time, each with a deadline, so that
-//! no client can hold the router up.
+//! no client can hold the process up.
 
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use mio::Waker;
+use serde::de::DeserializeOwned;
 
-use crate::control::{REQUEST_LEN_MAX, Reply, Request};
+use crate::control::Reply;
 
 /// Connections served at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -22,28 +23,28 @@ const HOLDERS: usize = 2;
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// How long to wait when no connection can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a client may take to speak or listen, and the router to answer.
+/// How long a client may take to speak or listen, and the process to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A request, and where its answer goes.
-pub(super) type Call = (Request, Sender<Reply>);
+pub(crate) type Call<R> = (R, Sender<Reply>);
 
-/// The listening socket; removed from the file system when dropped.
-pub(super) struct Server {
+/// The listening socket, for requests of one kind; removed from the file system when dropped.
+pub(crate) struct Server<R> {
     path: PathBuf,
     /// Requests to be answered.
-    pub(super) calls: Receiver<Call>,
+    pub(crate) calls: Receiver<Call<R>>,
     /// Held by every connection that is being served.
     open: Arc<()>,
 }
 
-impl Server {
-    /// Listens at `path`, making its folder if there is none. `notify` wakes the control thread
-    /// when there is a call.
+impl<R: DeserializeOwned + Send + 'static> Server<R> {
+    /// Listens at `path`, making its folder if there is none, for requests of up to `longest`
+    /// octets. `notify` wakes the control thread when there is a call.
     ///
     /// # Errors
     /// `AddrInUse` if another process answers there.
-    pub(super) fn listen(path: &Path, notify: Arc<Waker>) -> io::Result<Server> {
+    pub(crate) fn listen(path: &Path, longest: usize, notify: Arc<Waker>) -> io::Result<Server<R>> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
@@ -60,7 +61,7 @@ impl Server {
         let open = Arc::new(());
         let for_thread = Arc::clone(&open);
         // The thread ends with the process: nothing else can end an `accept`.
-        thread.spawn(move || accept(&listener, &sender, &notify, &for_thread))?;
+        thread.spawn(move || accept(&listener, longest, &sender, &notify, &for_thread))?;
         Ok(Server { path: path.to_owned(), calls, open })
     }
 }
@@ -70,19 +71,19 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt;
     let refusal = |why: &str| Err(io::Error::new(io::ErrorKind::AddrInUse, why));
     if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
-        return refusal("it exists and is not a socket; choose another control-socket");
+        return refusal("it exists and is not a socket; choose another control socket");
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)
         }
-        _ => refusal("another router answers there; stop it or choose another control-socket"),
+        _ => refusal("another process answers there; stop it or choose another control socket"),
     }
 }
 
-impl Drop for Server {
+impl<R> Drop for Server<R> {
     fn drop(&mut self) {
-        // The answer to the request that ended the router is still to be written.
+        // The answer to the request that ended the process is still to be written.
         let deadline = Instant::now() + LAST_ANSWERS;
         while Arc::strong_count(&self.open) > HOLDERS && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
@@ -93,7 +94,13 @@ impl Drop for Server {
     }
 }
 
-fn accept(listener: &UnixListener, calls: &Sender<Call>, notify: &Arc<Waker>, open: &Arc<()>) {
+fn accept<R: DeserializeOwned + Send + 'static>(
+    listener: &UnixListener,
+    longest: usize,
+    calls: &Sender<Call<R>>,
+    notify: &Arc<Waker>,
+    open: &Arc<()>,
+) {
     for stream in listener.incoming() {
         let stream = match stream {
             Ok(stream) => stream,
@@ -111,7 +118,7 @@ fn accept(listener: &UnixListener, calls: &Sender<Call>, notify: &Arc<Waker>, op
         }
         let (calls, notify) = (calls.clone(), Arc::clone(notify));
         let serve = move || {
-            if let Err(error) = serve(&stream, &calls, &notify) {
+            if let Err(error) = serve(&stream, longest, &calls, &notify) {
                 tracing::debug!(%error, "a control connection failed");
             }
             drop(slot);
@@ -122,21 +129,26 @@ fn accept(listener: &UnixListener, calls: &Sender<Call>, notify: &Arc<Waker>, op
     }
 }
 
-fn serve(stream: &UnixStream, calls: &Sender<Call>, notify: &Waker) -> io::Result<()> {
-    let line = read_line(stream)?;
+fn serve<R: DeserializeOwned>(
+    stream: &UnixStream,
+    longest: usize,
+    calls: &Sender<Call<R>>,
+    notify: &Waker,
+) -> io::Result<()> {
+    let line = read_line(stream, longest)?;
     let reply = match serde_json::from_slice(&line) {
         Err(error) => Reply::Failed(format!("not a request: {error}")),
         Ok(request) => call(request, calls, notify)
-            .unwrap_or_else(|| Reply::Failed("the router does not answer".to_owned())),
+            .unwrap_or_else(|| Reply::Failed("no answer in time".to_owned())),
     };
     answer(stream, &reply)
 }
 
 /// Reads a line; all of it must come within one deadline, however small the pieces.
-fn read_line(mut stream: &UnixStream) -> io::Result<Vec<u8>> {
+fn read_line(mut stream: &UnixStream, longest: usize) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + PATIENCE;
     let mut line = Vec::new();
-    while !line.ends_with(b"\n") && line.len() < REQUEST_LEN_MAX {
+    while !line.ends_with(b"\n") && line.len() < longest {
         let left = deadline.saturating_duration_since(Instant::now());
         // A timeout of 0 would mean none.
         stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
@@ -159,7 +171,7 @@ fn answer(mut stream: &UnixStream, reply: &Reply) -> io::Result<()> {
     stream.write_all(&text)
 }
 
-fn call(request: Request, calls: &Sender<Call>, notify: &Waker) -> Option<Reply> {
+fn call<R>(request: R, calls: &Sender<Call<R>>, notify: &Waker) -> Option<Reply> {
     let (sender, receiver) = bounded(1);
     calls.send_timeout((request, sender), PATIENCE).ok()?;
     notify.wake().ok()?;

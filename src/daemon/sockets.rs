@@ -5,7 +5,7 @@
 //! opens, and hands each its share. Meanwhile they wait, so all workers go by the same Fibs, and
 //! no frame is given to a worker that cannot forward it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -16,9 +16,10 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token, Waker};
 
 use crate::engine::Engine;
-use crate::fib::{Fib, Port, PortId};
+use crate::fib::{Fib, Port, PortId, Tunnel};
 use crate::io::device::{self, Device, Driver, Interface, Receiver, Share, Transmitter};
 use crate::io::inject::LocalStack;
+use crate::io::tunnel::{TunnelReceiver, TunnelSockets, TunnelTransmitter};
 
 use super::worker::Command;
 
@@ -27,6 +28,8 @@ pub(super) type PacketEngine = Engine<Receiver, Transmitter, LocalStack>;
 /// Why there is no AF_XDP reception after a reload that asks for it.
 const GIVEN_UP: &str = "no reception by AF_XDP: as no port asked for it, the router gave the \
                         loading of programs up at its start: restart it";
+/// Where a worker waits for what comes out of tunnels.
+const TUNNELS: Token = Token(usize::MAX - 1);
 /// Turns that empty a full ring.
 const RING_TURNS: usize = 64;
 /// How long another worker may take to close its sockets.
@@ -105,6 +108,9 @@ pub struct DeviceReport {
 pub(super) struct Sockets {
     states: Vec<Option<State>>,
     drivers: Drivers,
+    tunnels: Arc<TunnelSockets>,
+    /// Of the tunnels' sockets, those that wake this worker.
+    registered: BTreeSet<RawFd>,
     /// The workers that this one opens sockets for, too.
     peers: Vec<Peer>,
 }
@@ -133,8 +139,9 @@ impl State {
 
 impl Sockets {
     /// With the drivers that ports are to have, for this worker and others.
-    pub(super) fn new(drivers: Drivers, peers: Vec<Peer>) -> Sockets {
-        Sockets { states: Vec::new(), drivers, peers }
+    pub(super) fn new(drivers: Drivers, tunnels: Arc<TunnelSockets>, peers: Vec<Peer>) -> Sockets {
+        let (states, registered) = (Vec::new(), BTreeSet::new());
+        Sockets { states, drivers, tunnels, registered, peers }
     }
 
     /// Other drivers from now on: to be followed by [`follow`](Sockets::follow).
@@ -178,6 +185,41 @@ impl Sockets {
         for (answer, shares) in answers.iter().zip(shares) {
             let _gone = answer.send(shares);
         }
+        self.receive_from_tunnels(engine, registry);
+    }
+
+    /// Reads what comes out of tunnels, once there are some. The first worker does so for all.
+    fn receive_from_tunnels(&mut self, engine: &mut PacketEngine, registry: &Registry) {
+        if !self.tunnels.any_open() {
+            return;
+        }
+        if engine.tunnel_receiver().is_none() {
+            engine.set_tunnel_receiver(Some(TunnelReceiver::new(Arc::clone(&self.tunnels))));
+        }
+        let descriptors = engine.tunnel_receiver().map(TunnelReceiver::descriptors);
+        for descriptor in descriptors.unwrap_or_default() {
+            if self.registered.insert(descriptor)
+                && let Err(error) =
+                    registry.register(&mut SourceFd(&descriptor), TUNNELS, Interest::READABLE)
+            {
+                tracing::error!(%error, "cannot wait for packets out of tunnels");
+            }
+        }
+    }
+
+    /// Opens the sending face of a tunnel, if the port is one.
+    fn open_tunnel(
+        &self,
+        (id, port): (PortId, &Port),
+        engine: &mut PacketEngine,
+    ) -> Option<io::Result<()>> {
+        let Tunnel { encapsulation, local, remote } = port.tunnel?;
+        let sockets = Arc::clone(&self.tunnels);
+        let opened = TunnelTransmitter::new(sockets, encapsulation, local.ip(), remote);
+        Some(opened.map(|transmitter| {
+            engine.set_device(id, None, Some(Transmitter::Tunnel(transmitter)));
+            engine.set_tunnel_device(id, self.tunnels.device(&port.name));
+        }))
     }
 
     /// Closes what does not belong to the ports of a Fib, so that nothing leaves by another
@@ -201,6 +243,8 @@ impl Sockets {
             let Some(port) = fib.port(*id) else { continue };
             let state = &mut self.states[usize::from(*id)];
             *state = Some(close(*id, port, state.take(), fib, engine));
+            // The first worker has said what is wrong with it, if anything is.
+            let _opened = self.open_tunnel((*id, port), engine);
         }
         let _gone = closed.send(());
         // Without an answer the first worker has ended, and so will all.
@@ -222,6 +266,16 @@ impl Sockets {
         let known = before.as_ref().is_some_and(|state| state.error.is_some());
         let mut state = close(id, port, before, fib, engine);
         state.wanted = self.drivers.of(&port.name);
+        if let Some(opened) = self.open_tunnel((id, port), engine) {
+            state.driver = "tunnel";
+            if let Err(error) = opened {
+                if !known {
+                    tracing::warn!(tunnel = port.name, %error, "cannot send into it");
+                }
+                state.error = Some(error.to_string());
+            }
+            return state;
+        }
         let given_up = state.wanted == Driver::Xdp && !self.drivers.may_load;
         let driver = if given_up { Driver::Auto } else { state.wanted };
         match self.open_registered(id, port, driver, fib, registry) {

@@ -15,11 +15,12 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use mio::{Events, Poll, Token, Waker};
 
-use crate::engine::{Engine, TraceRequest};
+use crate::engine::{ControlMessage, Engine, TraceRequest};
 use crate::fib::{Fib, PortId};
 use crate::forward::{Counters, Heard, Sample};
 use crate::io::affinity;
 use crate::io::inject::LocalStack;
+use crate::io::tunnel::TunnelSockets;
 
 use super::sockets::{DeviceReport, Drivers, Follow, PacketEngine, Peer, Sockets};
 
@@ -43,6 +44,8 @@ pub(super) enum Event {
     Heard(u32, Heard),
     /// A trace request ended here.
     Trace(TraceRequest),
+    /// A control message came by a tunnel's socket.
+    Control(ControlMessage),
 }
 
 /// What a worker is asked.
@@ -94,6 +97,8 @@ pub(super) struct Start {
     pub(super) events: Sender<Event>,
     /// Wakes the control thread when there are events.
     pub(super) notify: Arc<Waker>,
+    /// The sockets of tunnels, which all share.
+    pub(super) tunnels: Arc<TunnelSockets>,
     /// The core to run on, if it is to be one alone.
     pub(super) core: Option<usize>,
 }
@@ -105,16 +110,19 @@ impl WorkerHandle {
         drivers: Drivers,
         peers: Vec<Peer>,
     ) -> io::Result<WorkerHandle> {
-        Ok(WorkerHandle::launch(start, Sockets::new(drivers, peers), true)?.0)
+        let sockets = Sockets::new(drivers, Arc::clone(&start.tunnels), peers);
+        Ok(WorkerHandle::launch(start, sockets, true)?.0)
     }
 
     /// Starts a worker that another one is to lead.
     pub(super) fn start_led(start: Start) -> io::Result<(WorkerHandle, Peer)> {
-        WorkerHandle::launch(start, Sockets::new(Drivers::default(), Vec::new()), false)
+        let tunnels = Arc::clone(&start.tunnels);
+        let sockets = Sockets::new(Drivers::default(), tunnels, Vec::new());
+        WorkerHandle::launch(start, sockets, false)
     }
 
     fn launch(start: Start, sockets: Sockets, leads: bool) -> io::Result<(WorkerHandle, Peer)> {
-        let Start { fib, events, notify, core } = start;
+        let Start { fib, events, notify, core, .. } = start;
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let registry = poll.registry().try_clone()?;
@@ -367,6 +375,9 @@ impl Worker {
         }
         for request in self.engine.take_traces() {
             pass(Some(Event::Trace(request)));
+        }
+        for message in self.engine.take_control() {
+            pass(Some(Event::Control(message)));
         }
         if any && let Err(error) = self.notify.wake() {
             tracing::error!(%error, "cannot wake the control thread");

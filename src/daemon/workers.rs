@@ -14,6 +14,7 @@ use super::worker::{DroppedPackets, Event, Report, Start, WorkerHandle};
 use crate::fib::{Fib, PortId};
 use crate::forward::{Counters, PortCounters};
 use crate::io::affinity;
+use crate::io::tunnel::TunnelSockets;
 
 /// Events that may wait for the control thread.
 const EVENTS_MAX: usize = 1024;
@@ -40,6 +41,7 @@ impl Workers {
         fib: &Arc<Fib>,
         drivers: Drivers,
         notify: &Arc<Waker>,
+        tunnels: &Arc<TunnelSockets>,
     ) -> io::Result<Workers> {
         let cores = if count > 1 { affinity::cores()? } else { Vec::new() };
         let (sender, events) = bounded(EVENTS_MAX);
@@ -47,6 +49,7 @@ impl Workers {
             fib: Arc::clone(fib),
             events: sender.clone(),
             notify: Arc::clone(notify),
+            tunnels: Arc::clone(tunnels),
             core: cores.get(number % cores.len().max(1)).copied(),
         };
         let led = (1..count).map(|number| WorkerHandle::start_led(start(number)));

@@ -10,6 +10,7 @@
 
 mod hold;
 mod notify;
+mod tunnels;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -25,6 +26,8 @@ use crate::wire::{ethernet, probe};
 use hold::Hold;
 use notify::Notifier;
 pub use notify::TraceRequest;
+pub use tunnels::ControlMessage;
+use tunnels::Tunnels;
 
 /// Frames taken from a port at once.
 const BATCH: usize = 32;
@@ -42,6 +45,7 @@ pub struct Engine<R, T, D> {
     /// Of the queue being sent, those that the device did not take.
     refused: Vec<u16>,
     hold: Hold,
+    tunnels: Tunnels,
     /// Neighbors to be resolved.
     wanted: Vec<(PortId, IpAddr)>,
     notifier: Notifier,
@@ -100,6 +104,7 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
             queues: Vec::new(),
             refused: Vec::new(),
             hold: Hold::default(),
+            tunnels: Tunnels::default(),
             wanted: Vec::new(),
             notifier: Notifier::default(),
             prepared: fib.generation(),
@@ -142,6 +147,7 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
         });
         self.out.counters.ports[usize::from(port)] = PortCounters::default();
         self.set_device(port, None, None);
+        self.set_tunnel_device(port, None);
     }
 
     /// Sets or removes the two faces of a port's device; the prepared Fib must know the port.
@@ -180,9 +186,11 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
         self.wanted.drain(..)
     }
 
-    /// Serves every port once; returns how many packets were processed.
+    /// Serves every port and all tunnels once; returns how many packets were processed.
     pub fn turn(&mut self, fib: &Fib, now: Instant) -> usize {
-        (0..self.receivers.len()).map(|port| self.serve(fib, port, now)).sum()
+        let by_ports: usize =
+            (0..self.receivers.len()).map(|port| self.serve(fib, port, now)).sum();
+        by_ports + self.serve_tunnels(fib, now)
     }
 
     /// Processes a batch of one port's frames; returns how many.

@@ -49,6 +49,7 @@ fn fib(generation: u64, gateway: bool, host: bool) -> Fib {
             up: true,
             reverse_path: ReversePath::Strict,
             accept_group_frames: false,
+            tunnel: None,
         })
     };
     let code_points = CodePoints {

@@ -50,14 +50,20 @@ impl Adjacency {
     }
 }
 
-/// Whether a neighbor handles Xcast packets, or must get unicast ones (RFC 5058 section 11.2).
+/// Whether a neighbor handles Xcast packets, or must get unicast ones (RFC 5058 section 11.2), or is
+/// the other end of a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
     /// It is an Xcast router.
     Capable,
     /// It is not.
     Incapable,
+    /// It is one, at the other end of a tunnel: a copy for one alone may have a better way.
+    Tunnel,
 }
+
+/// The link-layer header in front of a packet into a tunnel, which nobody reads.
+pub const NO_LINK: Rewrite = [0; ethernet::HEADER_LEN];
 
 /// The ready link-layer header in front of a packet to one neighbor. Its EtherType is that of IPv4;
 /// a packet of IPv6 gets its own.

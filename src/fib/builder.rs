@@ -14,6 +14,7 @@ pub struct FibBuilder {
     limits: Limits,
     compact: bool,
     secret: u64,
+    native: bool,
     /// The table consulted last comes first.
     tables: Vec<Routes>,
     /// By action: routes have one of their own each.
@@ -33,6 +34,7 @@ impl FibBuilder {
             limits: Limits::default(),
             compact: false,
             secret: 0,
+            native: false,
             tables: vec![Routes::new()],
             outcomes: Vec::new(),
             groups: BTreeSet::new(),
@@ -48,6 +50,11 @@ impl FibBuilder {
     /// Has copies that stay Xcast list their live destinations alone.
     pub fn compact(&mut self, compact: bool) {
         self.compact = compact;
+    }
+
+    /// Makes the table consulted last known as that of unicast routes.
+    pub fn native(&mut self) {
+        self.native = true;
     }
 
     /// Sets the number that others do not know.
@@ -111,7 +118,9 @@ impl FibBuilder {
         let (routes, over) = tables.split_at(self.before_neighbors);
         let routes: Vec<Table<'_>> = routes.iter().rev().map(table).collect();
         let over: Vec<Table<'_>> = over.iter().rev().map(table).collect();
-        compiler.publish(generation, &over, &routes, &groups)
+        compiler.set_native(self.native);
+        let native = routes.last().map_or(&[][..], std::slice::from_ref);
+        compiler.publish(generation, &over, &routes, native, &groups)
     }
 
     /// Of equal prefixes the last one counts.

@@ -23,7 +23,7 @@ pub struct Table<'a> {
     pub routes: &'a Routes,
     /// What they come to, by action.
     pub outcomes: &'a [Outcome],
-    /// Only dead routes count, and lead to [`Entry::PortDown`].
+    /// Only dead routes count, and lead to [`Entry::PortDown`] or [`Entry::TunnelDown`].
     pub dead: bool,
 }
 
@@ -39,20 +39,27 @@ pub struct Compiler {
     secret: u64,
     kind: TableKind,
     targets: Targets,
-    port_down: EntryId,
+    /// What dead routes lead to: a port that is down, a tunnel that is.
+    down: [EntryId; 2],
     /// The addresses that no route may claim (WIRE.md R2).
     reserved: (Routes, [Outcome; 2]),
     adjacencies: BTreeMap<(PortId, IpAddr), (Option<Rewrite>, Capability)>,
     v4: Half<u32, StoreV4>,
     v6: Half<u128, PoptrieStore<ROOT_V6, SLOT_V6>>,
+    /// The routes of unicast alone, where there are tunnels.
+    native: Option<NativeHalves>,
 }
+
+type NativeHalves =
+    (Half<u32, PoptrieStore<ROOT_V4, SLOT_V4>>, Half<u128, PoptrieStore<ROOT_V6, SLOT_V6>>);
 
 impl Compiler {
     /// Begins without ports and routes.
     pub fn new(code_points: CodePoints, kind: TableKind) -> Compiler {
         let mut targets = Targets::default();
         targets.acquire(Target::Plain(Entry::NoRoute)); // is 0
-        let port_down = targets.acquire(Target::Plain(Entry::PortDown));
+        let down =
+            [Entry::PortDown, Entry::TunnelDown].map(|entry| targets.acquire(Target::Plain(entry)));
         let reserved = [Entry::Bad, Entry::LinkLocal]
             .map(|entry| Outcome::To(targets.acquire(Target::Plain(entry))));
         Compiler {
@@ -63,11 +70,12 @@ impl Compiler {
             secret: 0,
             kind,
             targets,
-            port_down,
+            down,
             reserved: (reserved_prefixes(), reserved),
             adjacencies: BTreeMap::new(),
             v4: Half::new(StoreV4::new(kind)),
             v6: Half::new(PoptrieStore::new()),
+            native: None,
         }
     }
 
@@ -77,6 +85,17 @@ impl Compiler {
             self.kind = kind;
             self.v4.store = StoreV4::new(kind);
             self.v4.mark(0, 0);
+        }
+    }
+
+    /// Sets whether the routes of unicast alone are compiled too, for [`Fib::native_entry`].
+    pub fn set_native(&mut self, wanted: bool) {
+        if wanted && self.native.is_none() {
+            let halves = (Half::new(PoptrieStore::new()), Half::new(PoptrieStore::new()));
+            self.native = Some(halves);
+        } else if !wanted && let Some((v4, v6)) = self.native.take() {
+            v4.forget(&mut self.targets);
+            v6.forget(&mut self.targets);
         }
     }
 
@@ -123,8 +142,16 @@ impl Compiler {
     /// The routes of a prefix have changed, or what they come to.
     pub fn mark(&mut self, prefix: Prefix) {
         match prefix.address() {
-            IpAddr::V4(first) => self.v4.mark(first.to_bits(), prefix.length()),
-            IpAddr::V6(first) => self.v6.mark(first.to_bits(), prefix.length()),
+            IpAddr::V4(first) => {
+                self.v4.mark(first.to_bits(), prefix.length());
+                let native = self.native.as_mut().map(|(v4, _)| v4);
+                native.into_iter().for_each(|v4| v4.mark(first.to_bits(), prefix.length()));
+            }
+            IpAddr::V6(first) => {
+                self.v6.mark(first.to_bits(), prefix.length());
+                let native = self.native.as_mut().map(|(_, v6)| v6);
+                native.into_iter().for_each(|v6| v6.mark(first.to_bits(), prefix.length()));
+            }
         }
     }
 
@@ -132,6 +159,10 @@ impl Compiler {
     pub fn mark_all(&mut self) {
         self.v4.mark(0, 0);
         self.v6.mark(0, 0);
+        if let Some((v4, v6)) = &mut self.native {
+            v4.mark(0, 0);
+            v6.mark(0, 0);
+        }
     }
 
     /// Forgets all neighbors; those that are known still are added again.
@@ -157,12 +188,14 @@ impl Compiler {
 
     /// Publishes what the tables say, the first one that has a route for an address: first all of
     /// `over`, then those of `routes`, where neighbors stand on the links that lead to them.
-    /// `groups` are the groups of gateways that are in use.
+    /// `native` are those of `routes` that are the unicast ones, see
+    /// [`set_native`](Compiler::set_native). `groups` are the groups of gateways that are in use.
     pub fn publish(
         &mut self,
         generation: u64,
         over: &[Table<'_>],
         routes: &[Table<'_>],
+        native: &[Table<'_>],
         groups: &BTreeSet<EntryId>,
     ) -> Fib {
         for hop in groups.iter().filter_map(|id| self.targets.of(*id)).flat_map(Target::hops) {
@@ -174,9 +207,15 @@ impl Compiler {
         let (reserved, outcomes) = &self.reserved;
         let mut first = vec![Table { routes: reserved, outcomes, dead: false }];
         first.extend(over);
-        let down = self.port_down;
+        let down = self.down;
         self.v4.compile(&layers_v4(&first, down), &layers_v4(routes, down), &self.targets);
         self.v6.compile(&layers_v6(&first, down), &layers_v6(routes, down), &self.targets);
+        if let Some((v4, v6)) = &mut self.native {
+            v4.follow_hosts(self.adjacencies.keys(), &mut self.targets);
+            v6.follow_hosts(self.adjacencies.keys(), &mut self.targets);
+            v4.compile(&layers_v4(&first, down), &layers_v4(native, down), &self.targets);
+            v6.compile(&layers_v6(&first, down), &layers_v6(native, down), &self.targets);
+        }
         self.assemble(generation, groups)
     }
 
@@ -217,7 +256,12 @@ impl Compiler {
             entries,
             leads,
             members,
+            native: self
+                .native
+                .as_ref()
+                .map(|(v4, v6)| Native { v4: v4.store.table(), v6: v6.store.table() }),
             adjacencies: adjacencies.collect(),
+            ends: self.ends(),
             ports: self.ports.clone(),
             limits: self.limits.clone(),
             compact: self.compact,
@@ -226,18 +270,31 @@ impl Compiler {
     }
 }
 
-impl Table<'_> {
-    fn layer<'a, B>(&'a self, routes: &'a Family<B>, port_down: EntryId) -> Layer<'a, B> {
-        Layer { routes, outcomes: self.outcomes, dead: self.dead.then_some(port_down) }
+impl Compiler {
+    /// The ends of the tunnels among the ports, sorted.
+    fn ends(&self) -> Vec<(Encapsulation, SocketAddr, SocketAddr, PortId)> {
+        let tunnels = (0..).zip(&self.ports).filter_map(|(id, port)| {
+            let Tunnel { encapsulation, local, remote } = port.as_ref()?.tunnel?;
+            Some((encapsulation, remote, local, id))
+        });
+        let mut ends: Vec<_> = tunnels.collect();
+        ends.sort_unstable();
+        ends
     }
 }
 
-fn layers_v4<'a>(tables: &'a [Table<'_>], port_down: EntryId) -> Vec<Layer<'a, u32>> {
-    tables.iter().map(|table| table.layer(table.routes.v4(), port_down)).collect()
+impl Table<'_> {
+    fn layer<'a, B>(&'a self, routes: &'a Family<B>, down: [EntryId; 2]) -> Layer<'a, B> {
+        Layer { routes, outcomes: self.outcomes, dead: self.dead.then_some(down) }
+    }
 }
 
-fn layers_v6<'a>(tables: &'a [Table<'_>], port_down: EntryId) -> Vec<Layer<'a, u128>> {
-    tables.iter().map(|table| table.layer(table.routes.v6(), port_down)).collect()
+fn layers_v4<'a>(tables: &'a [Table<'_>], down: [EntryId; 2]) -> Vec<Layer<'a, u32>> {
+    tables.iter().map(|table| table.layer(table.routes.v4(), down)).collect()
+}
+
+fn layers_v6<'a>(tables: &'a [Table<'_>], down: [EntryId; 2]) -> Vec<Layer<'a, u128>> {
+    tables.iter().map(|table| table.layer(table.routes.v6(), down)).collect()
 }
 
 /// What no route may claim: action 0 are bad addresses, 1 the link-local ones.
@@ -291,6 +348,11 @@ impl<B: Bits, S: Store<B>> Half<B, S> {
         dirty.mark(0..1 << S::ROOT);
         let (runs, host_runs) = Default::default();
         Half { store, dirty, hosts: BTreeMap::new(), runs, host_runs }
+    }
+
+    /// Gives up its host entries.
+    fn forget(self, targets: &mut Targets) {
+        self.hosts.into_values().for_each(|id| targets.release(id));
     }
 
     fn mark(&mut self, first: B, length: u8) {

@@ -16,24 +16,27 @@ mod dir24;
 mod encode;
 mod pages;
 mod poptrie;
+mod port;
 mod prefix;
 mod routes;
 mod sweep;
 pub mod synthetic;
 mod targets;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-pub use adjacency::{Adjacency, AdjacencyId, Capability, Rewrite};
+pub use adjacency::{Adjacency, AdjacencyId, Capability, NO_LINK, Rewrite};
 pub use builder::FibBuilder;
 pub use compiler::{Compiler, Table};
 pub use pages::TableKind;
+pub use port::{Port, ReversePath, Tunnel};
 pub use prefix::Prefix;
 pub(crate) use prefix::mask_v4;
 pub use routes::{ActionId, Outcome, Routes};
 pub use targets::Hop;
 
 use crate::wire::CodePoints;
+use crate::wire::tunnel::Encapsulation;
 use pages::TableV4;
 use poptrie::Poptrie;
 
@@ -117,63 +120,6 @@ pub struct GatewayGroup {
     hash: u64,
 }
 
-/// A port: an interface that the router receives on and sends by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Port {
-    /// The kernel's index of the interface.
-    pub interface: u32,
-    /// Tells interfaces apart that had the same index, one after the other.
-    pub instance: u64,
-    /// The interface's name.
-    pub name: String,
-    /// The largest IP packet it carries, in octets.
-    pub mtu: u32,
-    /// Its own link-layer address.
-    pub link_address: [u8; 6],
-    /// Its own addresses, link-local ones included.
-    pub addresses: Vec<IpAddr>,
-    /// Can send and receive now.
-    pub up: bool,
-    /// The reverse-path check of packets that arrive here.
-    pub reverse_path: ReversePath,
-    /// Forward frames that were sent to the group's own link-layer address.
-    pub accept_group_frames: bool,
-}
-
-impl Port {
-    /// Which interface it is: index and instance, the same as long as the interface exists.
-    pub fn identity(&self) -> (u32, u64) {
-        (self.interface, self.instance)
-    }
-
-    /// The own address that is most like a neighbor's: of its IP version, and with the most leading
-    /// bits in common.
-    pub fn address_towards(&self, neighbor: IpAddr) -> Option<IpAddr> {
-        let alike = |own: &&IpAddr| match (**own, neighbor) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                (own.to_bits() ^ other.to_bits()).leading_zeros()
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                (own.to_bits() ^ other.to_bits()).leading_zeros()
-            }
-            _ => 0,
-        };
-        let of_version = self.addresses.iter().filter(|a| a.is_ipv6() == neighbor.is_ipv6());
-        of_version.max_by_key(alike).copied()
-    }
-}
-
-/// What must hold for the source of a packet (WIRE.md R13).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReversePath {
-    /// The route back to it leaves by the port it came in on.
-    Strict,
-    /// There is a route back to it.
-    Loose,
-    /// Nothing.
-    Off,
-}
-
 /// An immutable forwarding table with its ports and adjacencies.
 pub struct Fib {
     generation: u64,
@@ -181,15 +127,25 @@ pub struct Fib {
     v4: TableV4,
     v6: Poptrie<ROOT_V6, SLOT_V6>,
     entries: Vec<Entry>,
+    /// Where addresses lead by the routes of unicast alone, where there are tunnels.
+    native: Option<Native>,
     /// By entry.
     leads: Vec<Lead>,
     members: Vec<AdjacencyId>,
     /// Sorted by port and address.
     adjacencies: Vec<Adjacency>,
     ports: Vec<Option<Port>>,
+    /// The tunnels' ports by encapsulation, remote and local end.
+    ends: Vec<(Encapsulation, SocketAddr, SocketAddr, PortId)>,
     limits: Limits,
     compact: bool,
     secret: u64,
+}
+
+/// The tables of unicast routing, whose values are entries like those of the others.
+struct Native {
+    v4: Poptrie<ROOT_V4, SLOT_V4>,
+    v6: Poptrie<ROOT_V6, SLOT_V6>,
 }
 
 /// Who may send, to whom, and how much (WIRE.md R13).
@@ -255,7 +211,13 @@ impl Fib {
             (TableV4::Dir24(table), _) => table.memory(None),
         };
         let v6 = self.v6.memory(before.map(|before| &before.v6));
+        let natives = (self.native.as_ref(), before.and_then(|before| before.native.as_ref()));
+        let native = natives.0.map_or(0, |native| {
+            native.v4.memory(natives.1.map(|before| &before.v4))
+                + native.v6.memory(natives.1.map(|before| &before.v6))
+        });
         v4 + v6
+            + native
             + size_of_val::<[Entry]>(&self.entries)
             + size_of_val::<[AdjacencyId]>(&self.members)
             + size_of_val::<[Adjacency]>(&self.adjacencies)
@@ -271,6 +233,36 @@ impl Fib {
             },
             IpAddr::V6(v6) => self.v6.lookup(v6.to_bits()),
         }
+    }
+
+    /// Where a packet to `address` goes by the routes of unicast alone (WIRE.md "Tunnels": a lone
+    /// destination behind a tunnel). Without tunnels nobody asks, and nothing is known.
+    pub fn native_entry(&self, address: IpAddr) -> Option<Entry> {
+        let native = self.native.as_ref()?;
+        Some(*self.entry(match address {
+            IpAddr::V4(v4) => native.v4.lookup(v4.to_bits()),
+            IpAddr::V6(v6) => native.v6.lookup(v6.to_bits()),
+        }))
+    }
+
+    /// The port of the tunnel between these two ends.
+    pub fn tunnel_between(
+        &self,
+        encapsulation: Encapsulation,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Option<PortId> {
+        let find = |local| {
+            let key = (encapsulation, remote, local);
+            let at = self.ends.binary_search_by_key(&key, |(e, r, l, _)| (*e, *r, *l)).ok()?;
+            Some(self.ends[at].3)
+        };
+        // An end may be known by the other one alone.
+        let any: IpAddr = match local {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        find(local).or_else(|| find(SocketAddr::new(any, local.port())))
     }
 
     /// Looks many IPv4 addresses up, in host order, at once; the first `addresses.len()` of
@@ -368,7 +360,8 @@ impl Fib {
         self.find_adjacency_id(port, address).map(|id| self.adjacency(id))
     }
 
-    fn find_adjacency_id(&self, port: PortId, address: IpAddr) -> Option<AdjacencyId> {
+    /// Its index.
+    pub(crate) fn find_adjacency_id(&self, port: PortId, address: IpAddr) -> Option<AdjacencyId> {
         let key = (port, address);
         let at = self.adjacencies.binary_search_by_key(&key, |a| (a.port, a.address)).ok()?;
         Some(at as AdjacencyId)

@@ -15,10 +15,19 @@ pub type ActionId = u32;
 pub enum Outcome {
     /// It cannot be followed: as if the route were not there.
     Dead,
+    /// The same, as its tunnel is down.
+    DeadTunnel,
     /// Its prefix falls through to the tables that are consulted later.
     Throw,
     /// It leads to this entry.
     To(EntryId),
+}
+
+impl Outcome {
+    /// Whether it cannot be followed.
+    pub fn is_dead(self) -> bool {
+        matches!(self, Outcome::Dead | Outcome::DeadTunnel)
+    }
 }
 
 /// The routes of one table. Those of a prefix stand in the order in which they are preferred: by

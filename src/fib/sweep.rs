@@ -16,8 +16,9 @@ pub(super) struct Layer<'a, B> {
     pub(super) routes: &'a Family<B>,
     /// By action.
     pub(super) outcomes: &'a [Outcome],
-    /// Where set, dead routes lead to this, and the others are not there.
-    pub(super) dead: Option<Value>,
+    /// Where set, dead routes lead to the first of these, those into tunnels to the second, and the
+    /// others are not there.
+    pub(super) dead: Option<[Value; 2]>,
 }
 
 impl<B> Layer<'_, B> {
@@ -25,7 +26,8 @@ impl<B> Layer<'_, B> {
         let outcome = self.outcomes.get(action as usize).copied().unwrap_or(Outcome::Dead);
         match (self.dead, outcome) {
             (None, outcome) => outcome,
-            (Some(value), Outcome::Dead) => Outcome::To(value),
+            (Some([value, _]), Outcome::Dead) => Outcome::To(value),
+            (Some([_, value]), Outcome::DeadTunnel) => Outcome::To(value),
             (Some(_), _) => Outcome::Dead,
         }
     }
@@ -116,7 +118,7 @@ impl<'a, B: Bits> Sweep<'a, B> {
 
 fn said(outcome: Outcome) -> Option<Said> {
     match outcome {
-        Outcome::Dead => None,
+        Outcome::Dead | Outcome::DeadTunnel => None,
         Outcome::Throw => Some(None),
         Outcome::To(value) => Some(Some(value)),
     }

@@ -157,7 +157,7 @@ fn generations_share_what_did_not_change() {
         let mut publish = |routes: &Routes, change: Option<Prefix>| {
             change.into_iter().for_each(|prefix| compiler.mark(prefix));
             let table = Table { routes, outcomes: &outcomes, dead: false };
-            compiler.publish(1, &[], &[table], &Default::default())
+            compiler.publish(1, &[], &[table], &[], &Default::default())
         };
         let first = publish(&routes, None);
         assert_eq!(publish(&routes, None).memory_beyond(&first), first.memory_beyond(&first));

@@ -31,6 +31,7 @@ mod budget;
 mod cache;
 mod class;
 mod counters;
+mod decapsulate;
 mod fragment;
 mod inspect;
 mod notice;
@@ -49,6 +50,7 @@ mod stage;
 use std::net::IpAddr;
 
 pub use counters::{Counters, PortCounters, Sent};
+pub use decapsulate::{Decapsulated, Onward, decapsulate, send_on};
 pub use inspect::{Inspected, inspect};
 pub use notice::{Notice, NoticeKind, Notices};
 pub use output::{Output, Replicas};
@@ -110,12 +112,7 @@ fn finish(
     let cached = staged.cached;
     let parsed = match staged.validated(fib, &packet, entries, &out.cache) {
         Ok(parsed) => parsed,
-        Err(reason) => {
-            out.counters.received(packet.port, packet.buffer.len().saturating_sub(packet.start));
-            out.counters.packets_dropped += 1;
-            out.counters.drop(reason, 1);
-            return out.samples.keep(reason, &packet, now);
-        }
+        Err(reason) => return out.refuse(reason, &packet, now),
     };
     // Where it is cached, there are none.
     let (source, entries) = entries.split_first().unwrap_or((&0, &[]));

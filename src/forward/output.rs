@@ -9,7 +9,7 @@ use super::Time;
 use super::cache::Cache;
 use super::counters::{Counters, PortCounters};
 use super::notice::Notices;
-use super::packet::EXTENSIONS_LEN_MAX;
+use super::packet::{EXTENSIONS_LEN_MAX, Packet};
 use super::probe::Heard;
 use super::reason::DropReason;
 use super::replica::{LINK_HEADER_LEN, Replica, Span};
@@ -192,6 +192,37 @@ impl Output {
         let replicas = Replicas { list: &self.replicas, heads: &self.heads.octets };
         let (head, tail) = replicas.pieces(replica, buffer);
         self.samples.keep_frame(reason, None, head, tail, now);
+    }
+
+    /// Counts a packet that came to this node and is none, for a reason that counts packets.
+    pub fn refuse(&mut self, reason: DropReason, packet: &Packet<'_>, now: Time) {
+        self.counters.received(packet.port, packet.buffer.len().saturating_sub(packet.start));
+        self.counters.packets_dropped += 1;
+        self.counters.drop(reason, 1);
+        self.samples.keep(reason, packet, now);
+    }
+
+    /// Counts a packet without a list that came out of a tunnel: one destination, which was sent on
+    /// or dropped.
+    pub fn relayed(&mut self, outcome: Result<(), DropReason>, packet: &Packet<'_>, now: Time) {
+        match outcome {
+            Err(reason) if reason.counts_packets() => self.refuse(reason, packet, now),
+            outcome => {
+                self.counters.received(packet.port, packet.buffer.len() - packet.start);
+                self.counters.destinations_received += 1;
+                match outcome {
+                    Ok(()) => {
+                        self.counters.packets_forwarded += 1;
+                        self.counters.destinations_forwarded += 1;
+                    }
+                    Err(reason) => {
+                        self.counters.packets_dropped += 1;
+                        self.counters.drop(reason, 1);
+                        self.samples.keep(reason, packet, now);
+                    }
+                }
+            }
+        }
     }
 
     /// Forgets the replicas and notices, which are sent or held by now.

@@ -11,7 +11,7 @@ use super::plan::Planner;
 use super::reason::DropReason;
 use super::replica::Form;
 use super::scratch::Way;
-use crate::fib::{Entry, EntryId, Fib, PortId, is_link_local};
+use crate::fib::{AdjacencyId, Entry, EntryId, Fib, PortId, is_link_local};
 use crate::wire::xcast4::{bit, live_indices};
 
 /// What the lookups of a packet came to.
@@ -34,6 +34,13 @@ pub(super) fn partition(
     out: &mut Output,
 ) {
     let expired = packet.port.is_some() && parsed.ttl <= 1;
+    if out.scratch.is_probe
+        && !expired
+        && let Some(id) = packet.port.and_then(|port| tunnel_end(fib, port))
+    {
+        // Where its source leads to is the way of the outer packets.
+        return out.scratch.parts.add(id, parsed.live.leading_zeros() as usize, false);
+    }
     if let Some(place) = route.cached {
         // None of its destinations is this node.
         return match expired {
@@ -59,6 +66,12 @@ pub(super) fn partition(
     } else if !out.scratch.is_probe {
         out.cache.keep(parsed, packet.buffer, route.source, &out.scratch.parts);
     }
+}
+
+/// The other end of a tunnel.
+fn tunnel_end(fib: &Fib, port: PortId) -> Option<AdjacencyId> {
+    let tunnel = fib.port(port)?.tunnel?;
+    fib.find_adjacency_id(port, tunnel.remote.ip())
 }
 
 /// Sorts one destination, which led to `entry`.

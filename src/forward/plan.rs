@@ -8,7 +8,7 @@ use super::reason::DropReason;
 use super::replica::Form;
 use super::rewrite::compact_gain;
 use super::scratch::{Drops, Forms, List, Plan, Scratch, Way};
-use crate::fib::{Capability, Fib};
+use crate::fib::{Adjacency, AdjacencyId, Capability, Entry, Fib, PortId};
 use crate::wire::ipv4::protocol;
 use crate::wire::xcast4::{bit, live_indices};
 
@@ -21,13 +21,14 @@ pub(super) struct Planner<'a> {
     drops: &'a mut Drops,
     /// Copies may list their live destinations alone.
     may_compact: bool,
+    is_probe: bool,
 }
 
 /// Plans the copies that each part needs (R6, R9).
 pub(super) fn plan(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed, scratch: &mut Scratch) {
-    let Scratch { parts, plans, forms, drops, .. } = scratch;
-    let may_compact = may_compact(fib, packet, parsed);
-    let mut planner = Planner { fib, parsed, plans, forms, drops, may_compact };
+    let Scratch { parts, plans, forms, drops, is_probe, .. } = scratch;
+    let (may_compact, is_probe) = (may_compact(fib, packet, parsed), *is_probe);
+    let mut planner = Planner { fib, parsed, plans, forms, drops, may_compact, is_probe };
     for part in parts.all() {
         let adjacency = fib.adjacency(part.adjacency);
         adjacency.mark_used();
@@ -37,6 +38,8 @@ pub(super) fn plan(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed, scratch: &mu
             planner.each(way, Form::Unicast, direct);
         } else if adjacency.capability == Capability::Capable {
             planner.together(packet, way, direct | behind);
+        } else if adjacency.capability == Capability::Tunnel {
+            planner.into_tunnel(packet, part.adjacency, behind);
         } else {
             planner.each(way, Form::Unicast, direct);
             planner.early(way, behind);
@@ -48,7 +51,7 @@ impl<'a> Planner<'a> {
     /// Plans copies that need no part.
     pub(super) fn new(fib: &'a Fib, parsed: &'a Parsed, scratch: &'a mut Scratch) -> Planner<'a> {
         let Scratch { plans, forms, drops, .. } = scratch;
-        Planner { fib, parsed, plans, forms, drops, may_compact: false }
+        Planner { fib, parsed, plans, forms, drops, may_compact: false, is_probe: false }
     }
 
     /// One copy for all, or with DS bytes one for each class.
@@ -62,6 +65,41 @@ impl<'a> Planner<'a> {
                 self.shared(way, class.live, Some(class.dscp));
             }
         }
+    }
+
+    /// Copies into a tunnel: never back into the one that the packet came out of. A destination
+    /// alone has no use for it, where there is a way by the routes of unicast that does not lead
+    /// there too.
+    #[cold]
+    fn into_tunnel(&mut self, packet: &Packet<'_>, tunnel: AdjacencyId, live: u128) {
+        let port = self.fib.adjacency(tunnel).port;
+        let way = Way::Adjacency(tunnel);
+        let is_lone = live.is_power_of_two() && !self.parsed.keeps_xcast;
+        match is_lone.then(|| self.native_way(packet, port, live)).flatten() {
+            Some(native) => {
+                let used = native.adjacency().map(|id| self.fib.adjacency(id));
+                used.into_iter().for_each(Adjacency::mark_used);
+                self.alone(native, Form::Unicast, live, None);
+            }
+            None if packet.port == Some(port) && !self.is_probe => {
+                self.drops.add(DropReason::NoRoute, live);
+            }
+            None => self.together(packet, way, live),
+        }
+    }
+
+    /// The way of a lone destination that does without a tunnel.
+    fn native_way(&self, packet: &Packet<'_>, tunnel: PortId, live: u128) -> Option<Way> {
+        let index = live.leading_zeros() as usize;
+        let address = self.parsed.address(packet.buffer, index);
+        let way = match self.fib.native_entry(address)? {
+            Entry::OnLink(port) => Way::OnLink(port),
+            Entry::Neighbor(neighbor) => Way::Adjacency(neighbor),
+            Entry::Gateways(group) => Way::Adjacency(self.fib.choose(group, self.parsed.flow())),
+            _ => return None,
+        };
+        let leads_there = way.adjacency().is_some_and(|id| self.fib.adjacency(id).port == tunnel);
+        (!leads_there).then_some(way)
     }
 
     #[inline]

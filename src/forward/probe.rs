@@ -39,7 +39,11 @@ pub(super) fn recognize(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed) -> Opti
     if parsed.address(packet.buffer, index) != parsed.source {
         return None;
     }
+    let tunnel = fib.port(port).and_then(|port| port.tunnel);
     match parsed.source_entry {
+        _ if tunnel.is_some_and(|tunnel| tunnel.remote.ip() == parsed.source) => {
+            Some(Heard::Asked { port, neighbor: parsed.source })
+        }
         Entry::Local if probe::is_genuine(&nonce, fib.secret()) => {
             Some(Heard::Returned { port, nonce })
         }

@@ -89,6 +89,7 @@ impl Table {
             up: true,
             reverse_path: self.reverse_path,
             accept_group_frames: false,
+            tunnel: None,
         };
         let code_points = CodePoints {
             ip_protocol: 253,

@@ -258,6 +258,11 @@ impl XcastSocket {
         inspect(self.network.fib(), &mut packet[LINK_HEADER_LEN..], None).err()
     }
 
+    /// How many octets an IP packet to a destination alone may have, as far as is known.
+    pub fn mtu(&self, to: IpAddr) -> usize {
+        self.limit(to, Instant::now()).alone
+    }
+
     /// How many octets an IP packet to a destination may have: of several gateways any may be taken.
     fn limit(&self, to: IpAddr, now: Instant) -> Limit {
         let fib = self.network.fib();

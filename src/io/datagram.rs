@@ -6,7 +6,7 @@ use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
 
-use super::system::{check, set_option, socklen};
+use super::system::{check, option, set_option, socklen};
 
 /// A received datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +97,17 @@ pub fn report_errors(socket: &UdpSocket) -> io::Result<()> {
         SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
     };
     set_option(socket.as_raw_fd(), level, option, &1)
+}
+
+/// How many datagrams a socket has lost since it was opened, as nobody took them in time.
+///
+/// # Errors
+/// What the kernel says.
+pub fn lost(socket: &UdpSocket) -> io::Result<u32> {
+    // As `SK_MEMINFO_*` number them (linux/sock_diag.h).
+    let counts = [0u32; 9];
+    let counts = option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, counts)?;
+    Ok(counts[libc::SK_MEMINFO_DROPS as usize])
 }
 
 /// Receives one datagram of up to 65,535 octets.
@@ -250,6 +261,15 @@ fn read(socket: &UdpSocket, flags: libc::c_int) -> io::Result<Received> {
 /// The control messages of a received message.
 fn control_messages(message: &libc::msghdr) -> Vec<(libc::c_int, libc::c_int, Vec<u8>)> {
     let mut all = Vec::new();
+    each_control(message, |level, kind, value| all.push((level, kind, value.to_vec())));
+    all
+}
+
+/// Shows each control message of a received message: its level, type and value.
+pub(super) fn each_control(
+    message: &libc::msghdr,
+    mut show: impl FnMut(libc::c_int, libc::c_int, &[u8]),
+) {
     // SAFETY: the kernel has filled the control buffer of `message` with well-formed control
     // messages, over which CMSG_FIRSTHDR and CMSG_NXTHDR iterate; a message's length counts its
     // header, and what is behind that is inside the buffer and initialized.
@@ -257,12 +277,11 @@ fn control_messages(message: &libc::msghdr) -> Vec<(libc::c_int, libc::c_int, Ve
         let mut header = libc::CMSG_FIRSTHDR(message);
         while let Some(control) = header.as_ref() {
             let length = control.cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
-            let value = std::slice::from_raw_parts(libc::CMSG_DATA(control), length).to_vec();
-            all.push((control.cmsg_level, control.cmsg_type, value));
+            let value = std::slice::from_raw_parts(libc::CMSG_DATA(control), length);
+            show(control.cmsg_level, control.cmsg_type, value);
             header = libc::CMSG_NXTHDR(message, control);
         }
     }
-    all
 }
 
 /// The number at the start of a control message; 0 if there is none.

@@ -10,6 +10,7 @@
 //!   datagrams sent.
 //! - [`inject`]: packets into this node's own IP stack, and ICMP messages out of it.
 //! - [`listen`]: Xcast packets that arrive at a host, whatever the interface.
+//! - [`tunnel`]: outer packets of tunnels; [`tun`]: interfaces that stand for tunnels.
 //! - [`affinity`]: on which core a thread runs, of several workers or of a measurement.
 //! - [`namespace`], [`offload`], [`mroute`] and [`stamps`]: what a measurement needs of the
 //!   kernel.
@@ -35,6 +36,8 @@ pub mod packet;
 pub mod pcap;
 pub mod pcapng;
 pub mod stamps;
+pub mod tun;
+pub mod tunnel;
 pub mod xdp;
 
 mod fanout;

@@ -97,7 +97,7 @@ impl Actions {
 
     /// Whether any route cannot be followed now.
     pub(super) fn any_dead(&self) -> bool {
-        self.iter().any(|(id, _)| self.outcome(id) == Outcome::Dead)
+        self.iter().any(|(id, _)| self.outcome(id).is_dead())
     }
 
     /// No action decides about any prefix, until it is counted.
@@ -126,7 +126,7 @@ impl Actions {
         });
         in_use.filter_map(|(id, _)| match self.outcome(id) {
             Outcome::To(entry) => Some(entry),
-            Outcome::Dead | Outcome::Throw => None,
+            Outcome::Dead | Outcome::DeadTunnel | Outcome::Throw => None,
         })
     }
 }

@@ -13,6 +13,7 @@ mod change;
 mod refresh;
 mod resolve;
 mod settings;
+mod tunnels;
 mod view;
 
 use std::collections::BTreeMap;
@@ -20,11 +21,13 @@ use std::net::IpAddr;
 
 pub use change::*;
 pub use settings::{NeighborPolicy, PortPolicy, PortSettings, Settings, StaticRoute, StaticTarget};
+pub use tunnels::{TunnelEnds, TunnelState};
 pub use view::{NeighborView, RouteView};
 
 use crate::fib::{ActionId, Compiler, Outcome, PortId, Prefix, Routes};
 use actions::Actions;
 use refresh::{OwnAddresses, StaticTable};
+use tunnels::Tunnels;
 
 /// Everything known about this node's network.
 pub struct Rib {
@@ -50,7 +53,8 @@ pub struct Rib {
     neighbors: BTreeMap<(InterfaceIndex, IpAddr), Neighbor>,
     /// What probes have found of neighbors.
     probed: BTreeMap<(InterfaceIndex, IpAddr), bool>,
-    /// The interface of each port slot; a slot is free again when its interface vanishes.
+    tunnels: Tunnels,
+    /// The interface or tunnel of each port slot; a slot is free again when that vanishes.
     ports: Vec<Option<InterfaceIndex>>,
     generation: u64,
 }
@@ -74,6 +78,7 @@ impl Rib {
             actions: Actions::default(),
             neighbors: BTreeMap::new(),
             probed: BTreeMap::new(),
+            tunnels: Tunnels::default(),
             ports: Vec::new(),
             generation: 0,
         }
@@ -248,7 +253,7 @@ impl Rib {
     fn deciding(&self, table: u32, prefix: Prefix) -> Option<ActionId> {
         let routes = self.tables.get(&table).filter(|_| self.is_consulted(table, &prefix))?;
         let mut live = routes.of(prefix).map(|(_, action)| action);
-        live.find(|action| self.actions.outcome(*action) != Outcome::Dead)
+        live.find(|action| !self.actions.outcome(*action).is_dead())
     }
 
     fn is_consulted(&self, table: u32, prefix: &Prefix) -> bool {
@@ -287,23 +292,26 @@ impl Rib {
         before != after
     }
 
-    /// Gives every interface that is to be a port a slot, and frees those of the others.
+    /// Gives every interface that is to be a port a slot, and every tunnel, and frees those of the
+    /// others.
     fn assign_ports(&mut self) {
+        let (links, settings, tunnels) = (&self.links, &self.settings, &self.tunnels);
+        let is_port = |index| {
+            let link = links.get(&index);
+            link.is_some_and(|link| settings.is_port(link)) || tunnels.contains(index)
+        };
         for slot in &mut self.ports {
-            let link = slot.and_then(|index| self.links.get(&index));
-            if !link.is_some_and(|link| self.settings.is_port(link)) {
-                *slot = None;
-            }
+            *slot = slot.filter(|index| is_port(*index));
         }
-        for link in self.links.values().filter(|link| self.settings.is_port(link)) {
-            if self.ports.contains(&Some(link.index)) {
+        for index in links.keys().copied().filter(|link| is_port(*link)).chain(tunnels.indices()) {
+            if self.ports.contains(&Some(index)) {
                 continue;
             }
             match self.ports.iter().position(Option::is_none) {
-                Some(free) => self.ports[free] = Some(link.index),
+                Some(free) => self.ports[free] = Some(index),
                 // `PortId` bounds the number of ports; the kernel runs out of names far earlier.
                 None if self.ports.len() < usize::from(PortId::MAX) => {
-                    self.ports.push(Some(link.index));
+                    self.ports.push(Some(index));
                 }
                 None => {}
             }

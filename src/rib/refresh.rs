@@ -13,8 +13,11 @@ use std::collections::BTreeSet;
 
 use super::resolve::{is_scoped, last_address, outcome, subnet};
 use super::*;
-use crate::fib::{Capability, Entry, EntryId, Fib, Rewrite, Table};
+use crate::fib::{Capability, Entry, EntryId, Fib, NO_LINK, Rewrite, Table};
 use crate::wire::ethernet;
+
+/// The kernel's table that is always consulted, last: the routes of unicast.
+const UNICAST: u32 = 254;
 
 impl Rib {
     /// Compiles the next Fib.
@@ -42,7 +45,10 @@ impl Rib {
         if self.actions.any_dead() {
             tables.extend(kernel.iter().map(|table| Table { dead: true, ..*table }));
         }
-        self.compiler.publish(self.generation, &[self.own.table()], &tables, &groups)
+        let unicast =
+            self.tables.get(&UNICAST).map(|routes| Table { routes, outcomes, dead: false });
+        let native: Vec<_> = unicast.into_iter().collect();
+        self.compiler.publish(self.generation, &[self.own.table()], &tables, &native, &groups)
     }
 
     /// Takes changes of links, addresses and settings into account.
@@ -51,6 +57,7 @@ impl Rib {
         let ports = (0..self.ports.len()).map(|slot| self.port(slot)).collect();
         let Settings { code_points, limits, compact, secret, .. } = &self.settings;
         self.compiler.set_ports(*code_points, ports, limits.clone(), *compact, *secret);
+        self.compiler.set_native(!self.tunnels.is_empty());
         let changed = self.refresh_actions();
         if !changed.is_empty() {
             self.count_prefixes(&changed);
@@ -91,7 +98,7 @@ impl Rib {
                     self.compiler.mark(prefix);
                 }
                 if decided != Some(prefix)
-                    && self.actions.outcome(action) != Outcome::Dead
+                    && !self.actions.outcome(action).is_dead()
                     && !is_scoped(&prefix)
                 {
                     decided = Some(prefix);
@@ -102,7 +109,8 @@ impl Rib {
     }
 
     fn refresh_statics(&mut self) {
-        let routes = &self.settings.static_routes;
+        let learnt = self.learnt_routes();
+        let routes: Vec<&StaticRoute> = learnt.iter().chain(&self.settings.static_routes).collect();
         // Of equal prefixes the last one that is live counts.
         let prefixes = routes.iter().enumerate().rev();
         let prefixes = prefixes.map(|(action, route)| (route.prefix, 0, action as ActionId));
@@ -117,6 +125,15 @@ impl Rib {
             both.for_each(|(prefix, ..)| self.compiler.mark(prefix));
         }
         before.outcomes.into_iter().for_each(|outcome| self.compiler.release(outcome));
+    }
+
+    /// Routes to what the ends of tunnels are near to.
+    pub(super) fn learnt_routes(&self) -> Vec<StaticRoute> {
+        let route = |(prefix, name): (Prefix, &str)| StaticRoute {
+            prefix,
+            target: StaticTarget::Tunnel(name.to_owned()),
+        };
+        self.tunnels.near().map(route).collect()
     }
 
     fn refresh_own(&mut self) {
@@ -142,7 +159,7 @@ impl Rib {
     fn groups_in_use(&self) -> BTreeSet<EntryId> {
         let of_statics = self.statics.outcomes.iter().filter_map(|outcome| match outcome {
             Outcome::To(entry) => Some(*entry),
-            Outcome::Dead | Outcome::Throw => None,
+            Outcome::Dead | Outcome::DeadTunnel | Outcome::Throw => None,
         });
         let entries = self.actions.entries_in_use().chain(of_statics);
         entries.filter(|entry| !self.compiler.hops(*entry).is_empty()).collect()
@@ -159,9 +176,14 @@ impl Rib {
         let gateways = gateways
             .filter_map(|hop| Some((self.ports.get(usize::from(hop.port))?.as_ref()?, hop)))
             .map(|(interface, hop)| (*interface, hop.gateway));
-        let all: BTreeSet<(InterfaceIndex, IpAddr)> = neighbors.chain(gateways).collect();
+        let ends = self.tunnels.remotes();
+        let all: BTreeSet<(InterfaceIndex, IpAddr)> =
+            neighbors.chain(gateways).chain(ends).collect();
         let adjacency = |(interface, address): (InterfaceIndex, IpAddr)| {
             let port = self.port_of(interface)?;
+            if self.tunnels.contains(interface) {
+                return Some((port, address, Some(NO_LINK), Capability::Tunnel));
+            }
             let own = self.links.get(&interface)?.address.unwrap_or_default();
             let neighbor = self.neighbors.get(&(interface, address)).and_then(usable_address);
             let rewrite = neighbor.map(|a| ethernet::header(a, own, ethernet::TYPE_IPV4));
@@ -184,7 +206,7 @@ impl StaticTable {
     }
 
     fn any_dead(&self) -> bool {
-        self.outcomes.contains(&Outcome::Dead)
+        self.outcomes.iter().any(|outcome| outcome.is_dead())
     }
 }
 

@@ -6,17 +6,20 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::*;
 use crate::fib::{Capability, Entry, Hop, Port, is_link_local, mask_v4};
 
-/// What a route comes to that can be followed.
+/// What a route comes to.
 pub(super) enum Resolved {
     Entry(Entry),
     Via(Vec<Hop>),
     Throw,
+    /// It cannot be followed, as its tunnel is down.
+    TunnelDown,
 }
 
 /// What something resolved is to the compiler, wanted once more.
 pub(super) fn outcome(resolved: Option<Resolved>, compiler: &mut Compiler) -> Outcome {
     match resolved {
         None => Outcome::Dead,
+        Some(Resolved::TunnelDown) => Outcome::DeadTunnel,
         Some(Resolved::Throw) => Outcome::Throw,
         Some(Resolved::Entry(entry)) => Outcome::To(compiler.entry(entry)),
         Some(Resolved::Via(hops)) => Outcome::To(compiler.group(hops)),
@@ -25,7 +28,11 @@ pub(super) fn outcome(resolved: Option<Resolved>, compiler: &mut Compiler) -> Ou
 
 impl Rib {
     pub(super) fn port(&self, slot: usize) -> Option<Port> {
-        let link = self.links.get(&self.ports[slot]?)?;
+        let index = self.ports[slot]?;
+        if self.tunnels.contains(index) {
+            return self.tunnel_port(index);
+        }
+        let link = self.links.get(&index)?;
         let settings = self.settings.port(link)?;
         Some(Port {
             interface: link.index,
@@ -37,6 +44,7 @@ impl Rib {
             up: is_up(link),
             reverse_path: settings.reverse_path,
             accept_group_frames: settings.accept_group_frames,
+            tunnel: None,
         })
     }
 
@@ -75,15 +83,17 @@ impl Rib {
             RouteAction::Forward(hops) => hops,
         };
         let live: Vec<&NextHop> = hops.iter().filter(|hop| self.is_live(hop.interface)).collect();
-        let via: Vec<Hop> = live
-            .iter()
-            .filter_map(|hop| {
+        let hop = |hop: &&NextHop| match self.tunnel_of(hop.interface) {
+            Some(tunnel) => self.hop_into(tunnel, hop.weight),
+            None => {
                 let port = self.port_of(hop.interface)?;
                 Some(Hop { port, gateway: hop.gateway?, weight: hop.weight })
-            })
-            .collect();
+            }
+        };
+        let via: Vec<Hop> = live.iter().filter_map(hop).collect();
         if live.is_empty() {
-            return None;
+            let into_tunnel = hops.iter().any(|hop| self.tunnel_of(hop.interface).is_some());
+            return into_tunnel.then_some(Resolved::TunnelDown);
         }
         if !via.is_empty() {
             return Some(Resolved::Via(via));
@@ -94,8 +104,12 @@ impl Rib {
         Some(Resolved::Entry(port.map_or(Entry::PortDown, Entry::OnLink)))
     }
 
-    fn is_live(&self, interface: InterfaceIndex) -> bool {
-        self.links.get(&interface).is_some_and(is_up)
+    pub(super) fn is_live(&self, interface: InterfaceIndex) -> bool {
+        // A TUN device is up when somebody has set it up, which its tunnel does not need.
+        match self.tunnel_of(interface) {
+            Some(tunnel) => self.hop_into(tunnel, 1).is_some(),
+            None => self.links.get(&interface).is_some_and(is_up),
+        }
     }
 
     /// What a static route comes to now; `None` if its link cannot be used.
@@ -105,7 +119,10 @@ impl Rib {
         };
         match target {
             StaticTarget::Drop => Some(Resolved::Entry(Entry::Drop)),
-            StaticTarget::Tunnel(_) => Some(Resolved::Entry(Entry::TunnelDown)),
+            StaticTarget::Tunnel(name) => {
+                let hop = self.tunnel_index(name).and_then(|index| self.hop_into(index, 1));
+                Some(hop.map_or(Resolved::TunnelDown, |hop| Resolved::Via(vec![hop])))
+            }
             StaticTarget::Interface(name) => {
                 hop(self.links.values().find(|link| link.name == *name)?.index, None)
             }

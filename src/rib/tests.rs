@@ -1,4 +1,5 @@
 mod random;
+mod tunnels;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -207,8 +208,8 @@ fn static_routes_come_first() {
     assert_eq!(gateway(&fib, "20.0.1.1", 0), ip("10.0.2.7"));
     assert_eq!(entry(&fib, "20.1.0.1"), Entry::Drop);
     assert_eq!(entry(&fib, "20.2.0.1"), Entry::OnLink(0));
-    assert_eq!(entry(&fib, "20.3.0.1"), Entry::TunnelDown);
     // What cannot forward now falls through, as in the kernel's tables.
+    assert_eq!(gateway(&fib, "20.3.0.1", 0), ip("10.0.2.7"));
     assert_eq!(gateway(&fib, "20.4.0.1", 0), ip("10.0.2.7"));
     assert_eq!(gateway(&fib, "20.5.0.1", 0), ip("10.0.2.7"));
     assert_eq!(entry(&fib, "30.0.0.1"), Entry::PortDown, "unless there is nothing to fall to");

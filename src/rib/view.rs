@@ -45,6 +45,12 @@ impl Rib {
     pub fn routes(&self) -> Vec<RouteView> {
         let mut views: Vec<RouteView> =
             self.settings.static_routes.iter().map(|route| self.static_view(route)).collect();
+        views.extend(
+            self.learnt_routes().iter().map(|route| RouteView {
+                source: "backbone".to_owned(),
+                ..self.static_view(route)
+            }),
+        );
         for table in &self.settings.kernel_tables {
             for (prefix, metric, action) in self.tables.get(table).iter().flat_map(|t| t.iter()) {
                 let action = self.actions.action(action);
@@ -65,7 +71,7 @@ impl Rib {
         let of_table = |table| self.tables.get(table).into_iter().flat_map(|routes| routes.iter());
         let kernel = self.settings.kernel_tables.iter().flat_map(of_table);
         let kernel = kernel.filter_map(|(_, _, action)| self.actions.action(action)).map(hops);
-        self.settings.static_routes.len() + kernel.sum::<usize>()
+        self.settings.static_routes.len() + self.tunnels.near().count() + kernel.sum::<usize>()
     }
 
     fn static_view(&self, route: &StaticRoute) -> RouteView {
@@ -82,7 +88,9 @@ impl Rib {
             StaticTarget::Drop => view.state = Some("drop"),
             StaticTarget::Tunnel(name) => {
                 view.tunnel = Some(name.clone());
-                view.state = Some("down");
+                let hop = self.tunnel_index(name).and_then(|index| self.hop_into(index, 1));
+                view.via = hop.map(|hop| hop.gateway);
+                view.state = hop.is_none().then_some("down");
             }
             StaticTarget::Interface(name) => {
                 let link = self.links.values().find(|link| link.name == *name);
@@ -123,6 +131,9 @@ impl Rib {
                 .map(|hop| RouteView {
                     via: hop.gateway,
                     interface: self.link_name(hop.interface),
+                    tunnel: self
+                        .tunnel_of(hop.interface)
+                        .and_then(|tunnel| self.tunnel_name(tunnel)),
                     state: self.hop_state(Some(hop.interface)),
                     ..view.clone()
                 })
@@ -132,7 +143,7 @@ impl Rib {
 
     /// `down` where a next hop on that link cannot be used.
     fn hop_state(&self, link: Option<InterfaceIndex>) -> Option<&'static str> {
-        let usable = link.and_then(|link| self.links.get(&link)).is_some_and(resolve::is_up);
+        let usable = link.is_some_and(|link| self.is_live(link));
         (!usable).then_some("down")
     }
 
@@ -214,16 +225,25 @@ impl Rib {
             let live = prefixes.filter_map(|prefix| {
                 let actions = routes.of(prefix).filter_map(|(_, id)| self.actions.action(id));
                 let resolved = actions.filter_map(|action| self.resolve(action));
+                let resolved = resolved.filter(|r| !matches!(r, resolve::Resolved::TunnelDown));
                 Some((prefix, resolved.into_iter().next()?))
             });
             let (prefix, resolved) = live.into_iter().next()?;
             (!matches!(resolved, resolve::Resolved::Throw)).then_some(prefix)
         };
-        let statics = self.settings.static_routes.iter();
+        let learnt = self.learnt_routes();
+        let statics = self.settings.static_routes.iter().chain(&learnt);
         let holding = statics.filter(|route| route.prefix.contains(address));
-        let live = holding.filter(|route| self.resolve_static(&route.target).is_some());
+        let live = holding.filter(|route| match self.resolve_static(&route.target) {
+            None | Some(resolve::Resolved::TunnelDown) => false,
+            Some(_) => true,
+        });
         let longest = live.map(|route| route.prefix).max_by_key(Prefix::length);
         longest.or_else(|| self.settings.kernel_tables.iter().find_map(of_table))
+    }
+
+    fn tunnel_name(&self, index: InterfaceIndex) -> Option<String> {
+        self.tunnel_port(index).map(|port| port.name)
     }
 
     fn link_name(&self, interface: InterfaceIndex) -> Option<String> {

@@ -50,7 +50,7 @@ fn fate(fate: Fate) -> Vec<String> {
         fate.reason.unwrap_or_default(),
         fate.prefix.unwrap_or_default(),
         fate.via.unwrap_or_default(),
-        fate.interface.unwrap_or_default(),
+        fate.interface.or(fate.tunnel).unwrap_or_default(),
         fate.neighbor_state.unwrap_or_default(),
         fate.replica.map(|id| format!("#{id}")).unwrap_or_default(),
     ]
@@ -61,7 +61,7 @@ fn copy(replica: PlannedReplica) -> Vec<String> {
         format!("#{}", replica.id),
         replica.form,
         replica.to,
-        replica.interface.unwrap_or_default(),
+        replica.interface.or(replica.tunnel).unwrap_or_default(),
         replica.bytes.to_string(),
         replica.destinations.join(" "),
     ]

@@ -6,6 +6,7 @@ mod bench;
 mod capture;
 mod experiment;
 mod explain;
+mod gateway;
 mod output;
 mod ping;
 mod recv;
@@ -51,6 +52,7 @@ enum Command {
     Respond(respond::Respond),
     /// Write dropped packets, or those that cross a router's ports, to a file for Wireshark
     Capture(capture::Capture),
+    Gateway(gateway::Gateway),
     /// Measure how fast it is on this machine
     #[command(subcommand)]
     Bench(bench::Command),
@@ -106,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Trace(trace) => trace::run(&trace),
         Command::Respond(respond) => respond::run(&respond),
         Command::Capture(capture) => capture::run(&capture),
+        Command::Gateway(gateway) => gateway::run(&gateway),
         Command::Bench(command) => bench::run(&command),
     };
     let (message, status) = match done {

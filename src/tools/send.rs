@@ -195,7 +195,7 @@ fn destinations(texts: &[String], port: Option<u16>) -> Result<Vec<Destination>,
 }
 
 /// Reads `ADDR[:PORT][/DSCP]`; an IPv6 address with a port stands in brackets.
-fn destination(text: &str, port: Option<u16>) -> Result<Destination, String> {
+pub(super) fn destination(text: &str, port: Option<u16>) -> Result<Destination, String> {
     let (place, dscp) = match text.split_once('/') {
         None => (text, None),
         Some((place, dscp)) => match dscp.parse() {
@@ -228,7 +228,8 @@ fn destination(text: &str, port: Option<u16>) -> Result<Destination, String> {
     }
 }
 
-fn channel(text: &str) -> Result<u128, String> {
+/// Reads a channel identifier, decimal or 0x hexadecimal.
+pub(super) fn channel(text: &str) -> Result<u128, String> {
     let parsed = match text.strip_prefix("0x") {
         Some(digits) => u128::from_str_radix(digits, 16),
         None => text.parse(),

@@ -5,14 +5,17 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{Failure, output};
-use crate::control::{Neighbors, Ports, Reply, Request, Routes, Topic};
+use crate::control::{Neighbors, Ports, Reply, Request, Routes, Topic, Tunnels};
 
 const VARIABLE: &str = "XCAST_SOCKET";
 const FOLDER: &str = "/run/xcast";
-/// How long a router may take to answer.
+/// What the names of gateways' sockets begin with.
+const GATEWAY: &str = "gateway-";
+/// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
@@ -53,56 +56,77 @@ pub(super) fn drain(control: &Control) -> Result<(), Failure> {
 impl Control {
     /// Asks the router; a refusal is a failure.
     pub(super) fn ask(&self, request: Request) -> Result<Value, Failure> {
-        let path = self.path()?;
-        let reply = exchange(&path, request).map_err(|error| {
-            Failure::Work(format!("no answer from a router at {}: {error}", path.display()))
-        })?;
-        match reply {
-            Reply::Done(value) => Ok(value),
-            Reply::Failed(why) => Err(Failure::Work(why)),
-            Reply::Refused(why) => Err(Failure::Usage(why)),
-        }
+        ask("router", self.socket.as_deref(), request)
     }
+}
 
-    fn path(&self) -> Result<PathBuf, Failure> {
-        let named = self.socket.clone().or_else(|| std::env::var_os(VARIABLE).map(Into::into));
-        if let Some(path) = named {
-            return Ok(path);
-        }
-        let entries = std::fs::read_dir(FOLDER).into_iter().flatten().flatten();
-        let mut sockets: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-        sockets.retain(|path| path.extension().is_some_and(|extension| extension == "sock"));
-        sockets.sort();
-        match sockets.as_slice() {
-            [only] => Ok(only.clone()),
-            [] => Err(Failure::Work(format!(
-                "no router runs here, as far as {FOLDER} shows: name its socket by --socket or \
-                 {VARIABLE} if it has another place"
-            ))),
-            several => {
-                let names: Vec<_> = several.iter().map(|path| path.display().to_string()).collect();
-                Err(Failure::Usage(format!(
-                    "which router? Name one by --socket or {VARIABLE}: {}",
-                    names.join(", ")
-                )))
-            }
+/// Asks the running `router` or `gateway` at a control socket; else at the one that `XCAST_SOCKET`
+/// names, else at the only one of its kind. A refusal is a failure.
+pub(super) fn ask(
+    kind: &str,
+    socket: Option<&Path>,
+    request: impl Serialize,
+) -> Result<Value, Failure> {
+    let named = socket.map(Path::to_owned).or_else(named_socket);
+    let path = named.map_or_else(|| only_socket(kind), Ok)?;
+    let reply = exchange(&path, request).map_err(|error| {
+        Failure::Work(format!("no answer from a {kind} at {}: {error}", path.display()))
+    })?;
+    match reply {
+        Reply::Done(value) => Ok(value),
+        Reply::Failed(why) => Err(Failure::Work(why)),
+        Reply::Refused(why) => Err(Failure::Usage(why)),
+    }
+}
+
+/// The control socket that the environment names.
+pub(super) fn named_socket() -> Option<PathBuf> {
+    std::env::var_os(VARIABLE).map(Into::into)
+}
+
+/// Where a gateway of a name has its control socket if no other is named.
+pub(super) fn gateway_socket(name: &str) -> PathBuf {
+    Path::new(FOLDER).join(format!("{GATEWAY}{name}.sock"))
+}
+
+fn only_socket(kind: &str) -> Result<PathBuf, Failure> {
+    let entries = std::fs::read_dir(FOLDER).into_iter().flatten().flatten();
+    let mut sockets: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    sockets.retain(|path| path.extension().is_some_and(|extension| extension == "sock"));
+    sockets.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(GATEWAY) == (kind == "gateway")
+    });
+    sockets.sort();
+    match sockets.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(Failure::Work(format!(
+            "no {kind} runs here, as far as {FOLDER} shows: name its socket by --socket or \
+             {VARIABLE} if it has another place"
+        ))),
+        several => {
+            let names: Vec<_> = several.iter().map(|path| path.display().to_string()).collect();
+            Err(Failure::Usage(format!(
+                "which {kind}? Name one by --socket or {VARIABLE}: {}",
+                names.join(", ")
+            )))
         }
     }
 }
 
-/// Asks the router at a socket.
-pub(super) fn exchange(path: &Path, request: Request) -> std::io::Result<Reply> {
+/// Asks whoever listens at a socket.
+pub(super) fn exchange(path: &Path, request: impl Serialize) -> std::io::Result<Reply> {
     let stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut text = serde_json::to_vec(&request)?;
     text.push(b'\n');
-    // A router that has no time for us says so without listening.
+    // Who has no time for us says so without listening.
     let written = (&stream).write_all(&text);
     let mut line = String::new();
     BufReader::new(&stream).read_line(&mut line).or(written.map(|()| 0))?;
     if !line.ends_with('\n') {
-        let what = "the router closed the connection before it had answered";
+        let what = "the connection was closed before there was an answer";
         return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, what));
     }
     Ok(serde_json::from_str(&line)?)
@@ -115,6 +139,7 @@ fn for_people(topic: Topic, value: Value) -> serde_json::Result<String> {
         Topic::Ports => ports(serde_json::from_value(value)?),
         Topic::Routes => routes(serde_json::from_value(value)?),
         Topic::Neighbors => neighbors(serde_json::from_value(value)?),
+        Topic::Tunnels => tunnels(serde_json::from_value(value)?),
     })
 }
 
@@ -173,6 +198,27 @@ fn routes(routes: Routes) -> String {
     };
     let head = ["prefix", "via", "interface", "source", "metric", "state"];
     output::table(&head, &routes.routes.into_iter().map(row).collect::<Vec<_>>())
+}
+
+fn tunnels(tunnels: Tunnels) -> String {
+    let row = |tunnel: crate::control::TunnelState| {
+        let rtt = tunnel.rtt_seconds.map(|rtt| format!("{:.2} ms", 1000.0 * rtt));
+        vec![
+            tunnel.name,
+            tunnel.kind,
+            tunnel.local,
+            tunnel.remote,
+            tunnel.interface.unwrap_or_default(),
+            tunnel.state,
+            tunnel.mtu_bytes.to_string(),
+            rtt.unwrap_or_default(),
+            format!("{:.0} %", 100.0 * tunnel.loss),
+            tunnel.note,
+        ]
+    };
+    let head =
+        ["tunnel", "kind", "local", "remote", "interface", "state", "mtu", "rtt", "loss", "note"];
+    output::table(&head, &tunnels.tunnels.into_iter().map(row).collect::<Vec<_>>())
 }
 
 fn neighbors(neighbors: Neighbors) -> String {

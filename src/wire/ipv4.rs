@@ -210,8 +210,13 @@ impl Readdressing {
 
 /// Gives a checked packet another DSCP, keeping its ECN bits and repairing the checksum.
 pub(crate) fn set_dscp(packet: &mut [u8], dscp: u8) {
+    set_traffic_class(packet, dscp << 2 | packet[field::TRAFFIC_CLASS] & 0b11);
+}
+
+/// Gives a checked packet another DS and ECN octet, repairing the checksum.
+pub(crate) fn set_traffic_class(packet: &mut [u8], traffic_class: u8) {
     let old = Sum::default().word(read_u16(packet, 0));
-    packet[field::TRAFFIC_CLASS] = dscp << 2 | packet[field::TRAFFIC_CLASS] & 0b11;
+    packet[field::TRAFFIC_CLASS] = traffic_class;
     let new = Sum::default().word(read_u16(packet, 0));
     let check = checksum::update(read_u16(packet, field::CHECKSUM), old, new);
     packet[field::CHECKSUM..field::CHECKSUM + 2].copy_from_slice(&check.to_be_bytes());

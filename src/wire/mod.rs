@@ -10,6 +10,7 @@
 //! The formats that RFC 5058 leaves open are fixed in `WIRE.md`.
 
 pub mod checksum;
+pub mod control;
 pub mod ethernet;
 pub mod icmp;
 pub mod ipv4;
@@ -18,6 +19,7 @@ mod list;
 pub mod probe;
 pub mod quote;
 pub mod trace;
+pub mod tunnel;
 pub mod udp;
 pub mod xcast4;
 pub mod xcast6;

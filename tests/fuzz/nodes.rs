@@ -150,6 +150,7 @@ fn port(id: PortId, mtu: u32) -> Port {
         up: id != 3,
         reverse_path: ReversePath::Off,
         accept_group_frames: false,
+        tunnel: None,
     }
 }
 

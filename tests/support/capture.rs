@@ -153,6 +153,11 @@ impl Capture {
         self.peek_with(|frame| self.read(frame).and_then(|_| Some(ip_packet(frame)?.to_vec())))
     }
 
+    /// All IP packets captured so far, whatever they are.
+    pub fn all_packets(&self) -> Vec<Vec<u8>> {
+        self.peek_with(|frame| Some(ip_packet(frame)?.to_vec()))
+    }
+
     fn peek_with<T>(&self, read: impl FnMut(&Vec<u8>) -> Option<T>) -> Vec<T> {
         self.drain();
         self.seen.lock().frames.iter().filter_map(read).collect()

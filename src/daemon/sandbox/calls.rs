@@ -21,6 +21,7 @@ use seccompiler::{
 };
 
 use super::Strength;
+use crate::io::tun::TUNSETCARRIER;
 
 type Number = libc::c_long;
 type Rules = BTreeMap<Number, Vec<SeccompRule>>;
@@ -104,9 +105,19 @@ const FAMILIES: [libc::c_int; 6] =
     [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_PACKET, libc::AF_NETLINK, libc::AF_XDP];
 
 /// The requests to devices and sockets: those of the standard library, and names and numbers of
-/// interfaces. A TUN device will need `TUNSETIFF`.
-const REQUESTS: [libc::c_ulong; 5] =
-    [libc::FIONBIO, libc::FIOCLEX, libc::TCGETS, libc::SIOCGIFNAME, libc::SIOCGIFINDEX];
+/// interfaces; and what TUN devices take.
+const REQUESTS: [libc::c_ulong; 10] = [
+    libc::FIONBIO,
+    libc::FIOCLEX,
+    libc::TCGETS,
+    libc::SIOCGIFNAME,
+    libc::SIOCGIFINDEX,
+    libc::TUNSETIFF,
+    TUNSETCARRIER,
+    libc::SIOCGIFFLAGS,
+    libc::SIOCSIFFLAGS,
+    libc::SIOCSIFMTU,
+];
 
 /// Every flag of `clone` that leaves a namespace.
 const NAMESPACES: libc::c_int = libc::CLONE_NEWCGROUP

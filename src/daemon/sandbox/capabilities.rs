@@ -11,12 +11,17 @@ const KEPT: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_RA
 /// What loading XDP programs takes beyond that.
 const FOR_PROGRAMS: Capability = Capability::CAP_BPF;
 
-/// Gives up every capability but [`KEPT`] and, with `programs`, [`FOR_PROGRAMS`]; returns the names
+/// What binding UDP to a port below 1024 takes.
+const FOR_LOW_PORTS: Capability = Capability::CAP_NET_BIND_SERVICE;
+
+/// Gives up every capability but [`KEPT`], with `programs` [`FOR_PROGRAMS`], and with `low_ports`
+/// [`FOR_LOW_PORTS`]; returns the names
 /// of those that are left, which may be fewer. Nothing is left that a program executed later could
 /// inherit.
-pub(super) fn reduce(programs: bool) -> Result<Vec<String>, CapsError> {
+pub(super) fn reduce(programs: bool, low_ports: bool) -> Result<Vec<String>, CapsError> {
     let permitted = caps::read(None, CapSet::Permitted)?;
-    let kept = KEPT.into_iter().chain(programs.then_some(FOR_PROGRAMS));
+    let kept = low_ports.then_some(FOR_LOW_PORTS).into_iter().chain(KEPT);
+    let kept = kept.chain(programs.then_some(FOR_PROGRAMS));
     let kept: Vec<Capability> = kept.filter(|it| permitted.contains(it)).collect();
     // Who started with fewer may not touch the bounding set, which matters less to him: without
     // new privileges it gives nothing.

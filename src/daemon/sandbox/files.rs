@@ -22,6 +22,8 @@ pub(super) struct Permits {
     pub(super) readable: Vec<PathBuf>,
     /// Folders in which sockets can be made, and files removed.
     pub(super) sockets: Vec<PathBuf>,
+    /// Devices that can be opened, and asked anything.
+    pub(super) devices: Vec<PathBuf>,
     /// TCP ports that can be listened on. Connecting to one is refused.
     pub(super) tcp_ports: Vec<u16>,
 }
@@ -39,6 +41,10 @@ pub(super) fn confine(permits: &Permits) -> Result<Strength, RulesetError> {
     }
     for folder in &permits.sockets {
         rules = permit(rules, folder, AccessFs::MakeSock | AccessFs::RemoveFile)?;
+    }
+    for device in &permits.devices {
+        let access = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
+        rules = permit(rules, device, access)?;
     }
     for port in &permits.tcp_ports {
         rules = rules.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;

@@ -176,6 +176,7 @@ fn answer(fib: &Fib, address: IpAddr) -> Answer {
 fn longest(routes: Vec<(Prefix, Option<Resolved>)>, address: IpAddr) -> Option<Resolved> {
     let holding = routes.into_iter().filter(|(prefix, _)| prefix.contains(address));
     let live = holding.filter_map(|(prefix, resolved)| Some((prefix.length(), resolved?)));
+    let live = live.filter(|(_, resolved)| !matches!(resolved, Resolved::TunnelDown));
     // The first of equals.
     live.rev().max_by_key(|(length, _)| *length).map(|(_, resolved)| resolved)
 }
@@ -217,10 +218,13 @@ fn model(rib: &Rib, fib: &Fib, address: IpAddr) -> Answer {
     let statics = statics.into_iter().map(|r| (r.prefix, rib.resolve_static(&r.target)));
     let tables = rib.settings.kernel_tables.iter().map(|table| kernel_routes(rib, *table));
     let tables: Vec<_> = std::iter::once(statics.collect()).chain(tables).collect();
-    let is_dead = |(prefix, resolved): &(Prefix, Option<Resolved>)| {
-        resolved.is_none() && prefix.contains(address)
-    };
-    let any_dead = tables.iter().flatten().any(is_dead);
+    let dead = tables.iter().find_map(|table| {
+        let holding = table.iter().filter(|(prefix, _)| prefix.contains(address));
+        let dead = holding.filter(|(_, r)| matches!(r, None | Some(Resolved::TunnelDown)));
+        // The first of equals.
+        let (_, resolved) = dead.rev().max_by_key(|(prefix, _)| prefix.length())?;
+        Some(if resolved.is_some() { Entry::TunnelDown } else { Entry::PortDown })
+    });
     let found = tables.into_iter().filter_map(|table| longest(table, address));
     let key = |hop: Hop| std::iter::repeat_n((hop.port, hop.gateway), hop.weight.into());
     match found.filter(|resolved| !matches!(resolved, Resolved::Throw)).take(1).last() {
@@ -232,8 +236,7 @@ fn model(rib: &Rib, fib: &Fib, address: IpAddr) -> Answer {
         }
         Some(Resolved::Entry(entry)) => Answer::Plain(entry),
         Some(Resolved::Via(hops)) => Answer::Gateways(hops.into_iter().flat_map(key).collect()),
-        _ if any_dead => Answer::Plain(Entry::PortDown),
-        _ => Answer::Plain(Entry::NoRoute),
+        _ => Answer::Plain(dead.unwrap_or(Entry::NoRoute)),
     }
 }
 

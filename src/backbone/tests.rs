@@ -1,0 +1,7 @@
+//! Ends on a network that loses, repeats and delays, with a clock of its own.
+
+mod attachment;
+mod hostile;
+mod network;
+mod peers;
+mod settings;

@@ -1,0 +1,161 @@
+//! What comes out of tunnels (RFC 5058 section 11.1, WIRE.md "Tunnels"): from whom it is taken, and
+//! where the packet begins that goes on by the rules for all packets.
+
+use std::net::IpAddr;
+
+use super::reason::DropReason;
+use crate::fib::{Entry, Fib, PortId};
+use crate::wire::tunnel::{self, Encapsulation, Outer};
+use crate::wire::{ipv4, ipv6};
+
+/// How many tunnels may lie inside each other.
+const DEPTH_MAX: usize = 4;
+
+/// What an outer packet held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decapsulated {
+    /// A packet with a list of destinations, for the packet path.
+    Xcast {
+        /// The tunnel it came out of.
+        port: PortId,
+        /// Where it begins.
+        start: usize,
+    },
+    /// Another IP packet, which is none of the packet path's business.
+    Plain {
+        /// The tunnel it came out of.
+        port: PortId,
+        /// Where it begins.
+        start: usize,
+        /// Where it ends.
+        end: usize,
+    },
+    /// A control message, whoever sent it.
+    Control,
+}
+
+/// Opens an outer packet whose headers are off: its payload is `buffer` from `start` on. Whatever
+/// congestion it met is noted in the packet that it held.
+///
+/// # Errors
+/// The reason to drop it.
+pub fn decapsulate(
+    fib: &Fib,
+    outer: Outer,
+    buffer: &mut [u8],
+    mut start: usize,
+) -> Result<Decapsulated, DropReason> {
+    let is_control = buffer.get(start).is_some_and(|first| first >> 4 == 0);
+    if outer.encapsulation == Encapsulation::Udp && is_control {
+        return Ok(Decapsulated::Control);
+    }
+    let mut outer = outer;
+    for _ in 0..DEPTH_MAX {
+        let port = fib
+            .tunnel_between(outer.encapsulation, outer.local, outer.remote)
+            .ok_or(DropReason::UnknownEnd)?;
+        let inner = buffer.get_mut(start..).unwrap_or_default();
+        let length = ip_len(inner).ok_or(DropReason::IpHeader)?;
+        if !tunnel::take_over_congestion(inner, outer.traffic_class) {
+            return Err(DropReason::IpHeader);
+        }
+        let inner = &inner[..length];
+        if is_xcast(fib, inner) {
+            return Ok(Decapsulated::Xcast { port, start });
+        }
+        let nested = tunnel::nested(inner).filter(|nested| is_ours(fib, &nested.outer));
+        match nested {
+            None => return Ok(Decapsulated::Plain { port, start, end: start + length }),
+            Some(nested) => {
+                start += nested.start;
+                outer = nested.outer;
+            }
+        }
+    }
+    Err(DropReason::Depth)
+}
+
+/// Whether a packet's ends are those of a tunnel.
+fn is_ours(fib: &Fib, outer: &Outer) -> bool {
+    fib.tunnel_between(outer.encapsulation, outer.local, outer.remote).is_some()
+}
+
+/// The length of the IP packet that `bytes` begin with, if all of it is there.
+fn ip_len(bytes: &[u8]) -> Option<usize> {
+    match bytes.first()? >> 4 {
+        4 => ipv4::Packet::parse(bytes).ok().map(|ip| ip.total_len()),
+        6 => ipv6::Packet::parse(bytes).ok().map(|ip| ip.total_len()),
+        _ => None,
+    }
+}
+
+/// Whether a checked packet is one that the packet path takes, as the filters of links have it.
+fn is_xcast(fib: &Fib, packet: &[u8]) -> bool {
+    use ipv6::next_header::{HOP_BY_HOP, ROUTING};
+    let points = fib.code_points();
+    if packet[0] >> 4 == 4 {
+        return packet[ipv4::field::PROTOCOL] == points.ip_protocol;
+    }
+    let (mut next, mut at) = (packet[ipv6::field::NEXT_HEADER], ipv6::HEADER_LEN);
+    if next == HOP_BY_HOP {
+        let Some(length) = ipv6::extension_len(&packet[at..]) else { return false };
+        next = packet[at];
+        at += length;
+    }
+    next == ROUTING && packet.get(at + 2) == Some(&points.routing_type)
+}
+
+/// Where another packet that came out of a tunnel goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Onward {
+    /// It is for this node itself, or for all on the link that the tunnel is.
+    Here,
+    /// To be forwarded by the routes of unicast; its TTL is lower by one.
+    Forward,
+}
+
+/// What becomes of a packet without a list that came out of a tunnel: what holds for its source is
+/// what holds for others.
+///
+/// # Errors
+/// The reason to drop it.
+pub fn send_on(fib: &Fib, port: PortId, packet: &mut [u8]) -> Result<Onward, DropReason> {
+    let (source, destination, ttl): (IpAddr, IpAddr, u8) = match packet.first().map(|o| o >> 4) {
+        Some(4) => {
+            let ip = ipv4::Packet::parse(packet).map_err(|_| DropReason::IpHeader)?;
+            (ip.source().into(), ip.destination().into(), ip.ttl())
+        }
+        _ => {
+            let ip = ipv6::Packet::parse(packet).map_err(|_| DropReason::IpHeader)?;
+            (ip.source().into(), ip.destination().into(), ip.hop_limit())
+        }
+    };
+    match fib.entry_for(destination, Some(port)) {
+        Entry::Local | Entry::LinkLocal => return Ok(Onward::Here),
+        _ if destination.is_multicast() => return Ok(Onward::Here),
+        Entry::Bad => return Err(DropReason::BadDestination),
+        _ => {}
+    }
+    match fib.entry_for(source, Some(port)) {
+        Entry::Bad | Entry::LinkLocal => return Err(DropReason::Source),
+        Entry::NoRoute | Entry::Drop | Entry::Local => return Err(DropReason::ReversePath),
+        _ => {}
+    }
+    if !fib.source_allowed(source) {
+        return Err(DropReason::SourceNotAllowed);
+    }
+    if !fib.destination_allowed(destination) {
+        return Err(DropReason::DestinationNotAllowed);
+    }
+    if ttl <= 1 {
+        return Err(DropReason::TtlExpired);
+    }
+    match source {
+        IpAddr::V4(_) => ipv4::set_ttl(packet, ttl - 1),
+        IpAddr::V6(_) => ipv6::set_hop_limit(packet, ttl - 1),
+    }
+    Ok(Onward::Forward)
+}
+
+#[cfg(test)]
+mod tests;
