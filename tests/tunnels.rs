@@ -17,6 +17,8 @@ mod support;
 
 #[path = "tunnels/daemons.rs"]
 mod daemons;
+#[path = "tunnels/keys.rs"]
+mod keys;
 #[path = "tunnels/kinds.rs"]
 mod kinds;
 #[path = "tunnels/paths.rs"]

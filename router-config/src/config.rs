@@ -315,6 +315,16 @@ pub struct Backbone {
     pub prefixes: Vec<IpNetwork>,
     /// Sources it may emit natively. Default: none.
     pub originate: Vec<IpNetwork>,
+    /// Public keys of the hosts that it serves, in base64. Default: none.
+    pub hosts: Vec<String>,
+    /// What hosts are leased addresses of; the network must route it here. Default: none, so that
+    /// no host gets one.
+    pub leases: Vec<IpNetwork>,
+    /// The kernel TUN device by which the node's own stack reaches the hosts that have leased
+    /// addresses. Default: none.
+    pub interface: Option<String>,
+    /// Whether other relays may say that they are near to everything. Default: false.
+    pub accept_default: bool,
 }
 
 /// Whose semi-permeable tunnels are opened on the way.

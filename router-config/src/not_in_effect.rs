@@ -24,7 +24,6 @@ enum When {
 const NOT_IN_EFFECT: &[Inert] = &[
     inert("router.metrics", When::Written, "no metrics are served"),
     inert("router.anycast-addresses", When::NotEmpty, "packets to them are not taken"),
-    inert("backbone", When::Written, "no relay is contacted"),
     inert("semi-permeable.accept", When::NotEmpty, "no semi-permeable tunnel is opened"),
 ];
 

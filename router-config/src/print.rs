@@ -108,7 +108,13 @@ fn backbone(f: &mut Formatter<'_>, backbone: &Backbone) -> fmt::Result {
     writeln!(f, "seeds = {}", list(&backbone.seeds))?;
     writeln!(f, "peers = {}", list(&backbone.peers))?;
     writeln!(f, "prefixes = {}", list(&backbone.prefixes))?;
-    writeln!(f, "originate = {}", list(&backbone.originate))
+    writeln!(f, "originate = {}", list(&backbone.originate))?;
+    writeln!(f, "hosts = {}", list(&backbone.hosts))?;
+    writeln!(f, "leases = {}", list(&backbone.leases))?;
+    if let Some(interface) = &backbone.interface {
+        writeln!(f, "interface = {}", quoted(interface))?;
+    }
+    writeln!(f, "accept-default = {}", backbone.accept_default)
 }
 
 fn limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {

@@ -35,7 +35,7 @@ use crate::wire::control::{CloseReason, Families, KEY_LEN, Message, RELAYS_MAX, 
 /// 20 datagrams a second.
 const SESSIONS_MAX: usize = 1024;
 /// Relays are told of each other so often, in microseconds.
-const NAMING: u64 = 30_000_000;
+const NAMING: u64 = 10_000_000;
 
 /// All ends of one node.
 pub struct Peers {

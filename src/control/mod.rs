@@ -9,9 +9,9 @@ mod reply;
 use serde::{Deserialize, Serialize};
 
 pub use explanation::{Explanation, Fate, PlannedReplica, Question};
+pub use reply::{Backbone, BackboneEnd, TunnelState, Tunnels};
 pub use reply::{DroppedPacket, Samples, samples};
 pub use reply::{NeighborState, Neighbors, PortState, Ports, RouteState, Routes};
-pub use reply::{TunnelState, Tunnels};
 pub use reply::{counters, drops, neighbors, resolution, routes};
 
 /// What can be asked of a running router.
@@ -42,6 +42,8 @@ pub enum Topic {
     Neighbors,
     /// Tunnels, and whether their other ends are there
     Tunnels,
+    /// Relays and hosts that are known by their keys
+    Backbone,
     /// Packets, replicas and destinations
     Counters,
     /// Dropped packets and destinations, by reason

@@ -131,6 +131,12 @@ pub struct TunnelState {
     /// The TUN device that stands for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
+    /// The other end's public key, if it has one and is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_key: Option<String>,
+    /// What the other end says it is near to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub near: Vec<String>,
     /// The largest packet that it carries: what the path does, less the overhead. 0 if there is no
     /// path.
     pub mtu_bytes: u32,
@@ -140,6 +146,44 @@ pub struct TunnelState {
     pub loss: f64,
     /// What is wrong, if anything is.
     pub note: String,
+}
+
+/// `show backbone`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Backbone {
+    /// This router's public key; none without tunnels that have keys.
+    pub key: Option<String>,
+    /// What it is near to.
+    pub prefixes: Vec<String>,
+    /// What hosts are leased addresses of.
+    pub leases: Vec<String>,
+    /// The other ends, those that are down too.
+    pub ends: Vec<BackboneEnd>,
+}
+
+/// An authenticated end of a tunnel.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BackboneEnd {
+    /// The tunnel to it, while it is there.
+    pub tunnel: Option<String>,
+    /// `relay` or `host`.
+    pub role: String,
+    /// Its public key.
+    pub key: String,
+    /// Where its latest authenticated message came from.
+    pub address: String,
+    /// `up` or `down`.
+    pub state: String,
+    /// What it says it is near to.
+    pub prefixes: Vec<String>,
+    /// The address that it has leased.
+    pub lease: Option<String>,
+    /// The round-trip time to it, smoothed.
+    pub rtt_seconds: Option<f64>,
+    /// The share of the last 64 keepalives that it has not answered.
+    pub loss: f64,
 }
 
 /// The packets that were dropped last, some of each reason.

@@ -9,6 +9,7 @@
 //! What a port needs but cannot get (its interface is missing, down, or refuses a socket) is a
 //! state to show, not a reason to exit.
 
+mod backbone;
 mod explain;
 mod membership;
 mod numbering;
@@ -38,6 +39,7 @@ use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
+pub use backbone::{BackboneError, Seeds};
 use settings::drivers;
 pub use settings::rib_settings;
 pub use sockets::DeviceReport;
@@ -45,7 +47,7 @@ pub use worker::Report;
 
 use crate::control::{self, REQUEST_LEN_MAX, Reply, Request, Topic};
 use crate::fib::Fib;
-use crate::forward::Time;
+use crate::forward::{Counters, Time};
 use crate::host::Probing;
 use crate::io::force_receive_buffer;
 use crate::kernel::{EVENT_BUFFER, KernelError, Mirror};
@@ -76,6 +78,9 @@ pub enum DaemonError {
     /// The kernel's state cannot be read or followed.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// Keys of tunnels cannot be used.
+    #[error(transparent)]
+    Backbone(#[from] BackboneError),
     /// Another system call failed.
     #[error("{what}: {error}{}", missing_capability(.error))]
     System {
@@ -126,6 +131,7 @@ pub struct Daemon {
     ports: Ports,
     probing: Probing,
     tunnels: Tunnels,
+    seeds: Seeds,
     reporter: Reporter,
     server: Server<Request>,
     /// Neighbors that packets were sent to since the last upkeep.
@@ -143,7 +149,7 @@ impl Daemon {
     ///
     /// # Errors
     /// Where privileges are missing, the error names the capability.
-    pub fn start(config: Config, reread: Reread) -> Result<Daemon, DaemonError> {
+    pub fn start(config: Config, seeds: Seeds, reread: Reread) -> Result<Daemon, DaemonError> {
         let poll = Poll::new().map_err(system("cannot make an event queue"))?;
         let registry = poll.registry();
         let waker = Waker::new(registry, WAKE).map_err(system("cannot make a waker"))?;
@@ -168,7 +174,7 @@ impl Daemon {
         let code_points = settings.code_points;
         let mut rib = Rib::new(settings);
         let mut tunnels = Tunnels::new(&config, &waker, secret);
-        tunnels.configure(&config, &mut rib, registry);
+        tunnels.configure(&config, &seeds, &mut rib, registry)?;
         let mut changes = Vec::new();
         mirror.synchronize(&mut changes)?;
         for change in changes {
@@ -201,6 +207,7 @@ impl Daemon {
             ports,
             probing: Probing::new(secret),
             tunnels,
+            seeds,
             reporter,
             server,
             used: BTreeSet::new(),
@@ -256,6 +263,7 @@ impl Daemon {
             self.follow_kernel();
             self.upkeep();
             if self.answer_calls() || self.heed_signals() {
+                self.tunnels.close(&mut self.rib);
                 return Ok(());
             }
             if self.workers.any_is_dead() {
@@ -325,8 +333,9 @@ impl Daemon {
                     self.probing.hear(interface, heard);
                     self.tunnels.hear(interface, heard, &self.rib);
                 }
-                // No tunnel with keys is in effect yet.
-                Event::Control(_) => {}
+                Event::Control(message) => {
+                    self.outdated |= self.tunnels.control(&message, &mut self.rib);
+                }
                 Event::Trace(request) => {
                     self.reporter.answer(&self.fib, &self.config.router.name, &request);
                 }
@@ -444,9 +453,10 @@ impl Daemon {
         };
         let report = || self.workers.report().ok_or_else(silent);
         done(match topic {
-            Topic::Counters => Ok(control::counters(&report()?.counters)),
-            Topic::Drops => Ok(control::drops(&report()?.counters)),
+            Topic::Counters => Ok(control::counters(&self.counters(report()?))),
+            Topic::Drops => Ok(control::drops(&self.counters(report()?))),
             Topic::Routes => serde_json::to_value(control::routes(self.rib.routes())),
+            Topic::Backbone => serde_json::to_value(self.tunnels.backbone()),
             Topic::Tunnels => serde_json::to_value(self.tunnels.states()),
             Topic::Neighbors => serde_json::to_value(control::neighbors(self.rib.neighbors())),
             Topic::Ports => {
@@ -454,6 +464,17 @@ impl Daemon {
                 serde_json::to_value(self.ports.states(&self.fib, &report()?, listed))
             }
         })
+    }
+
+    /// What the workers have counted, and what became of control messages.
+    fn counters(&self, report: Report) -> Counters {
+        let mut counters = report.counters;
+        for (reason, count) in self.tunnels.dropped() {
+            counters.drops[reason as usize] += count;
+            counters.packets_received += count;
+            counters.packets_dropped += count;
+        }
+        counters
     }
 
     /// Dropped packets for others to see: by the wall clock, and with names of interfaces.
@@ -479,7 +500,9 @@ impl Daemon {
                 .to_owned());
         }
         self.rib.set_settings(rib_settings(&config, self.secret));
-        self.tunnels.configure(&config, &mut self.rib, self.poll.registry());
+        let registry = self.poll.registry();
+        let configured = self.tunnels.configure(&config, &self.seeds, &mut self.rib, registry);
+        configured.map_err(|error| error.to_string())?;
         self.workers.set_drivers(drivers(&config, self.may_load));
         self.config = config;
         self.publish();

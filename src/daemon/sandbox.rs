@@ -162,9 +162,15 @@ fn permits(config: &Config, config_file: &Path) -> Permits {
         devices: Vec::new(),
         tcp_ports: Vec::new(),
     };
-    if config.tunnel.iter().any(|tunnel| tunnel.interface.is_some()) {
+    if config.tunnel.iter().any(|tunnel| tunnel.interface.is_some())
+        || config.backbone.as_ref().is_some_and(|backbone| backbone.interface.is_some())
+    {
         permits.devices.push(PathBuf::from(tun::CONTROL));
     }
+    let keys =
+        config.tunnel.iter().filter_map(|tunnel| Some(&tunnel.keys.as_ref()?.private_key_file));
+    let keys = keys.chain(config.backbone.iter().map(|backbone| &backbone.private_key_file));
+    permits.readable.extend(keys.map(|file| folder_of(file)));
     // Where a link leads is another folder.
     permits.readable.extend(fs::canonicalize(config_file).ok().map(|file| folder_of(&file)));
     match &router.metrics {
@@ -229,7 +235,7 @@ mod tests {
         assert_eq!(plain.readable, [PathBuf::from(".")]);
         assert_eq!(plain.sockets, [PathBuf::from("/run/xcast")]);
         assert_eq!(plain.tcp_ports, [0; 0]);
-        assert_eq!(plain.devices, [PathBuf::new(); 0]);
+        assert!(plain.devices.is_empty());
         config.router.metrics = Some(Metrics::Tcp("127.0.0.1:9464".parse().unwrap()));
         assert_eq!(of(&config).tcp_ports, [9464]);
         config.router.metrics = Some(Metrics::Unix(PathBuf::from("/run/metrics/r1.sock")));

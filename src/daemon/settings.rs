@@ -1,10 +1,12 @@
 //! From the configuration to what the rib needs of it.
 
-use router_config::{Config, FibKind, IpNetwork, Port, ReversePath, RouteTarget, XcastNeighbors};
+use router_config::{
+    Backbone, Config, FibKind, IpNetwork, Port, ReversePath, RouteTarget, XcastNeighbors,
+};
 
 use super::code_points;
 use super::sockets::Drivers;
-use crate::fib::{self, Limits, Prefix, TableKind};
+use crate::fib::{self, Emission, Limits, Prefix, TableKind};
 use crate::io::device::Driver;
 use crate::io::large_pages;
 use crate::rib::{NeighborPolicy, PortPolicy, PortSettings, Settings, StaticRoute, StaticTarget};
@@ -31,8 +33,9 @@ pub fn rib_settings(config: &Config, secret: u64) -> Settings {
         ports,
         pins: config.neighbor.iter().map(|pin| (pin.address, pin.xcast)).collect(),
         kernel_tables: config.kernel_tables.clone(),
-        static_routes: routes.collect(),
+        static_routes: leases(config).chain(routes).collect(),
         limits: Limits {
+            emission: config.backbone.as_ref().map(emission),
             sources: config.limits.sources.iter().copied().map(prefix).collect(),
             destinations: config.limits.destinations.iter().copied().map(prefix).collect(),
             allow_icmp_echo: config.limits.allow_icmp_echo,
@@ -45,6 +48,22 @@ pub fn rib_settings(config: &Config, secret: u64) -> Settings {
             FibKind::Dir24 => TableKind::Dir24(large_pages),
         },
         secret,
+    }
+}
+
+/// Addresses that could be leased and are not: they are nowhere. Who has leased one is behind a
+/// longer prefix.
+fn leases(config: &Config) -> impl Iterator<Item = StaticRoute> {
+    let pools = config.backbone.iter().flat_map(|backbone| &backbone.leases);
+    pools.map(|pool| StaticRoute { prefix: prefix(*pool), target: StaticTarget::Drop })
+}
+
+/// What a relay may emit: what the operator says, and what comes from the addresses that it leases.
+fn emission(backbone: &Backbone) -> Emission {
+    let prefixes = |networks: &[IpNetwork]| networks.iter().copied().map(prefix).collect();
+    Emission {
+        originate: prefixes(&[&backbone.originate[..], &backbone.leases].concat()),
+        near: prefixes(&backbone.prefixes),
     }
 }
 

@@ -1,33 +1,33 @@
-//! Configured tunnels (RFC 5058 section 11.1): their sockets and TUN devices, whether the other end is
-//! there, and what the path to it carries.
-//!
-//! The other end is asked by Xcast probes through the tunnel (WIRE.md R9), 5 times a second. One that has
-//! never answered may do all the same: it is configured, so packets go there, and `show tunnels` says
-//! `unproven`. One that has answered and does so no more is down.
+//! The tunnels of a router (RFC 5058 section 11.1): those that are configured, and those to ends that
+//! the backbone has found. Their sockets and TUN devices, whether the other ends are there, and what
+//! the paths to them carry.
+
+mod each;
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token, Waker};
-use router_config::{Config, TunnelKind};
+use mio::{Registry, Token, Waker};
+use router_config::Config;
 
-use crate::backbone::{Event, Liveness};
+use super::backbone::{Backbone, BackboneError, Seeds};
+use crate::backbone::peers::{EndId, EndView, Output, Role};
+use crate::backbone::{Counters, Refusal};
 use crate::control;
-use crate::fib::{Fib, NO_LINK, PortId, Tunnel};
-use crate::forward::{Heard, Time};
+use crate::engine::ControlMessage;
+use crate::fib::{Entry, Fib, NO_LINK, PortId, Tunnel};
+use crate::forward::{DropReason, Heard, Time};
 use crate::io::tun::Tun;
-use crate::io::tunnel::{TunnelSockets, path_mtu};
-use crate::rib::{Rib, TunnelEnds, TunnelState};
-use crate::wire::CodePoints;
+use crate::io::tunnel::TunnelSockets;
+use crate::rib::{Rib, TunnelEnds};
 use crate::wire::probe;
-use crate::wire::tunnel::Encapsulation;
+use crate::wire::tunnel::{Encapsulation, destination};
+use each::{Each, ends, open_device};
 
 /// Where TUN devices are waited for.
-pub(super) const TUN: Token = Token(3);
+const TUN: Token = Token(3);
 /// How often the kernel is asked what paths carry.
 const MTU_INTERVAL: Duration = Duration::from_secs(1);
 /// The least that is made of a path.
@@ -35,39 +35,20 @@ const MTU_MIN: u32 = 576;
 /// Packets that are taken from a TUN device at once.
 const TUN_BATCH: usize = 64;
 
-/// Places of troubles.
-const SOCKET: usize = 0;
-const DEVICE: usize = 1;
-const PATH: usize = 2;
-
-/// The configured tunnels.
+/// All tunnels of a router.
 pub(super) struct Tunnels {
     sockets: Arc<TunnelSockets>,
     each: Vec<Each>,
+    backbone: Option<Backbone>,
+    /// By which the node's own stack reaches hosts with leased addresses.
+    device: Option<Tun>,
+    /// The tunnels to ends that are not configured, by the end.
+    found: BTreeMap<EndId, String>,
+    /// Control messages that came while there was nobody to take them.
+    unwanted: u64,
     next_mtu: Instant,
     start: Instant,
     secret: u64,
-}
-
-struct Each {
-    ends: TunnelEnds,
-    kind: &'static str,
-    device: Option<Tun>,
-    /// Why there is no socket, no device or no path, if so.
-    troubles: [Option<String>; 3],
-    liveness: Liveness,
-    /// It has answered, so that it is known to be able to.
-    proven: bool,
-    /// In octets; 0: there is no way to the other end.
-    mtu: u32,
-}
-
-impl Each {
-    fn state(&self) -> TunnelState {
-        let may_be_there = !self.proven || self.liveness.is_up();
-        let can_send = self.troubles[SOCKET].is_none() && self.mtu > 0;
-        TunnelState { up: can_send && may_be_there, mtu: self.mtu }
-    }
 }
 
 impl Tunnels {
@@ -77,6 +58,10 @@ impl Tunnels {
         Tunnels {
             sockets: Arc::new(TunnelSockets::new(port, Some(Arc::clone(alarm)))),
             each: Vec::new(),
+            backbone: None,
+            device: None,
+            found: BTreeMap::new(),
+            unwanted: 0,
             next_mtu: Instant::now(),
             start: Instant::now(),
             secret,
@@ -88,43 +73,98 @@ impl Tunnels {
     }
 
     /// Takes up what is configured. What stays as it was goes on as it did.
-    pub(super) fn configure(&mut self, config: &Config, rib: &mut Rib, registry: &Registry) {
+    ///
+    /// # Errors
+    /// A key cannot be read, or is none.
+    pub(super) fn configure(
+        &mut self,
+        config: &Config,
+        seeds: &Seeds,
+        rib: &mut Rib,
+        registry: &Registry,
+    ) -> Result<(), BackboneError> {
+        let (now, port) = (self.time(), config.experiment.tunnel_port);
+        let wanted = Backbone::wanted(config, seeds)?;
+        match (&mut self.backbone, wanted) {
+            (Some(backbone), Some(wanted)) => backbone.reconfigure(wanted, now),
+            (backbone, wanted) => *backbone = wanted.map(|wanted| Backbone::new(wanted, now)),
+        }
         let mut before: BTreeMap<String, Each> =
             self.each.drain(..).map(|each| (each.ends.name.clone(), each)).collect();
-        let port = config.experiment.tunnel_port;
-        let wanted: Vec<_> =
-            config.tunnel.iter().filter_map(|tunnel| Some((ends(tunnel, port)?, tunnel))).collect();
+        let listed = config.tunnel.iter().filter_map(|tunnel| Some((ends(tunnel, port)?, tunnel)));
+        let listed: Vec<_> = listed.collect();
         // Those that are gone give up their devices before others may take the names.
-        before.retain(|_, each| wanted.iter().any(|(ends, _)| *ends == each.ends));
-        for (ends, tunnel) in wanted {
+        before.retain(|name, each| {
+            let stays = |ends: &TunnelEnds| {
+                ends.name == *name
+                    && ends.interface == each.ends.interface
+                    && ends.tunnel == each.configured
+            };
+            listed.iter().any(|(ends, _)| stays(ends)) || self.found.values().any(|n| n == name)
+        });
+        for (ends, tunnel) in listed {
             let known = before.remove(&ends.name);
-            let each = known.unwrap_or_else(|| self.begin(ends, tunnel.kind, registry));
-            self.each.push(each);
+            self.each.push(known.unwrap_or_else(|| match tunnel.keys.is_some() {
+                true => Each::keyed(ends, registry),
+                false => Each::probed(ends, now, registry),
+            }));
         }
+        self.each.extend(before.into_values());
+        self.open_device(config, registry);
+        self.listen();
+        self.follow_backbone(rib);
+        self.publish(rib);
+        self.look_at_paths(rib);
+        Ok(())
+    }
+
+    /// Ends may come of themselves.
+    fn listen(&self) {
+        if self.backbone.is_none() {
+            return;
+        }
+        if let Err(error) = self.sockets.open(Encapsulation::Udp, Ipv4Addr::UNSPECIFIED.into()) {
+            tracing::warn!(%error, "no end can reach this router by UDP over IPv4");
+        }
+        if let Err(error) = self.sockets.open(Encapsulation::Udp, Ipv6Addr::UNSPECIFIED.into()) {
+            tracing::info!(%error, "no end can reach this router by UDP over IPv6");
+        }
+    }
+
+    /// The device to hosts with leased addresses.
+    fn open_device(&mut self, config: &Config, registry: &Registry) {
+        let backbone = config.backbone.as_ref();
+        let Some((name, backbone)) = backbone.and_then(|b| Some((b.interface.as_ref()?, b))) else {
+            self.device = None;
+            return;
+        };
+        if self.device.as_ref().is_none_or(|device| device.name() != name) {
+            self.device = None;
+            match open_device(name, registry) {
+                Ok(device) => self.device = Some(device),
+                Err(error) => {
+                    tracing::warn!(interface = name, %error, "cannot make the TUN device");
+                }
+            }
+        }
+        for pool in self.device.iter().flat_map(|_| &backbone.leases) {
+            let device =
+                self.device.as_ref().map(|device| device.add_route(pool.ip(), pool.prefix()));
+            if let Some(Err(error)) = device {
+                tracing::warn!(%pool, interface = name, %error, "cannot route the leases there");
+            }
+        }
+    }
+
+    /// Tells the Rib of all tunnels, and the workers of their devices.
+    fn publish(&mut self, rib: &mut Rib) {
         let devices = self.each.iter().filter_map(|each| {
             let device = each.device.as_ref()?.try_clone().ok()?;
             Some((each.ends.name.clone(), device))
         });
         self.sockets.set_devices(devices.collect());
         rib.set_tunnels(self.each.iter().map(|each| each.ends.clone()).collect());
-        self.next_mtu = Instant::now();
-        self.look_at_paths(rib);
-    }
-
-    fn begin(&self, ends: TunnelEnds, kind: TunnelKind, registry: &Registry) -> Each {
-        let mut troubles = [const { None }; 3];
-        let device = ends.interface.as_deref().and_then(|name| match open_device(name, registry) {
-            Ok(device) => Some(device),
-            Err(error) => {
-                tracing::warn!(interface = name, %error, "cannot make the tunnel's TUN device");
-                troubles[DEVICE] = Some(format!("no TUN device {name}: {error}"));
-                None
-            }
-        });
-        let kind = if kind == TunnelKind::Udp { "udp" } else { "ipip" };
-        let mut liveness = Liveness::new(0);
-        liveness.start(self.time());
-        Each { ends, kind, device, troubles, liveness, proven: false, mtu: 0 }
+        self.tell(rib);
     }
 
     fn time(&self) -> Time {
@@ -138,23 +178,97 @@ impl Tunnels {
         rib: &mut Rib,
         mut emit: impl FnMut(PortId, Vec<u8>),
     ) -> bool {
-        let mut learnt = false;
         let now = self.time();
         for each in &mut self.each {
-            let number = each.liveness.poll_send(now);
-            while let Some(event) = each.liveness.poll_event() {
-                each.proven |= event == Event::Up;
-            }
             let port = rib.tunnel_index(&each.ends.name).and_then(|index| fib.port_of(index));
-            if let (Some(number), Some(port)) = (number, port) {
-                emit(port, probe_frame(fib.code_points(), &each.ends.tunnel, number, self.secret));
+            let frame = each.poll_probe(fib.code_points(), self.secret, now);
+            if let (Some(frame), Some(port)) = (frame, port) {
+                emit(port, frame);
             }
         }
+        let mut learnt = false;
+        if let Some(backbone) = &mut self.backbone {
+            backbone.handle_timeout(now);
+            learnt |= self.follow_backbone(rib);
+        }
         if self.sockets.take_narrowed() || Instant::now() >= self.next_mtu {
-            self.next_mtu = Instant::now() + MTU_INTERVAL;
             learnt |= self.look_at_paths(rib);
         }
         learnt | self.tell(rib)
+    }
+
+    /// Does what the backbone says; returns whether the Rib has learnt something.
+    fn follow_backbone(&mut self, rib: &mut Rib) -> bool {
+        let mut changed = false;
+        while let Some(output) = self.backbone.as_mut().and_then(Backbone::poll_output) {
+            match output {
+                Output::Send { to, bytes } => {
+                    let opened = self.sockets.open(Encapsulation::Udp, to.ip());
+                    // What cannot be sent is like what is lost, and is repeated.
+                    let _unsent = opened.is_ok_and(|()| self.sockets.send_datagram(to, &bytes));
+                }
+                Output::Up(view) | Output::Changed(view) => {
+                    changed = true;
+                    self.follow_end(&view);
+                }
+                Output::Down(id, reason) => {
+                    changed = true;
+                    self.lose_end(id);
+                    tracing::info!(end = id.0, ?reason, "an end of the backbone is gone");
+                }
+                Output::Leased(..) => {}
+            }
+        }
+        if changed {
+            self.publish(rib);
+            self.look_at_paths(rib);
+        }
+        changed
+    }
+
+    fn follow_end(&mut self, view: &EndView) {
+        let name = view.pinned.clone().unwrap_or_else(|| found_name(view));
+        let (address, lease, prefixes) = (view.address, view.lease, view.prefixes.len());
+        tracing::info!(tunnel = name, %address, ?lease, prefixes, "an end of the backbone is there");
+        if let Some(each) = self.each.iter_mut().find(|each| each.ends.name == name) {
+            return each.follow(Some(view));
+        }
+        let any: IpAddr = match view.address {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let local = SocketAddr::new(any, self.sockets.udp_port());
+        let tunnel = Tunnel { encapsulation: Encapsulation::Udp, local, remote: view.address };
+        let mut each = Each::found(TunnelEnds {
+            name: name.clone(),
+            tunnel,
+            interface: None,
+            near: Vec::new(),
+            preference: 0,
+        });
+        each.follow(Some(view));
+        self.found.insert(view.id, name);
+        self.each.push(each);
+    }
+
+    fn lose_end(&mut self, id: EndId) {
+        if let Some(name) = self.found.remove(&id) {
+            self.each.retain(|each| each.ends.name != name);
+        }
+        if let Some(each) = self.each.iter_mut().find(|each| each.is_end(id)) {
+            each.follow(None);
+        }
+    }
+
+    /// A control message has come; returns whether the Rib has learnt something.
+    pub(super) fn control(&mut self, message: &ControlMessage, rib: &mut Rib) -> bool {
+        let now = self.time();
+        let Some(backbone) = &mut self.backbone else {
+            self.unwanted += 1;
+            return false;
+        };
+        backbone.handle_datagram(message.from, &message.octets, now);
+        self.follow_backbone(rib)
     }
 
     /// A probe came back through a tunnel.
@@ -163,13 +277,15 @@ impl Tunnels {
         let now = self.time();
         let by_index = |each: &&mut Each| rib.tunnel_index(&each.ends.name) == Some(index);
         if let Some(each) = self.each.iter_mut().find(by_index) {
-            each.liveness.handle_answer(probe::number(&nonce), now);
+            each.hear(probe::number(&nonce), now);
         }
     }
 
     /// When something is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let due = self.each.iter().filter_map(|each| each.liveness.poll_timeout()).min();
+        let probes = self.each.iter().filter_map(Each::poll_timeout);
+        let backbone = self.backbone.as_ref().and_then(Backbone::poll_timeout);
+        let due = probes.chain(backbone).min();
         let due = due.map(|Time(due)| self.start + Duration::from_micros(due));
         due.into_iter().chain((!self.each.is_empty()).then_some(self.next_mtu)).min()
     }
@@ -181,67 +297,35 @@ impl Tunnels {
         rib: &Rib,
         mut emit: impl FnMut(PortId, Vec<u8>),
     ) {
+        if self.device.is_none() && self.each.iter().all(|each| each.device.is_none()) {
+            return;
+        }
         let mut buffer = vec![0; usize::from(u16::MAX)];
         for each in &mut self.each {
             let index = rib.tunnel_index(&each.ends.name);
             let port = index.and_then(|index| fib.port_of(index));
             let Some(device) = &mut each.device else { continue };
-            for _ in 0..TUN_BATCH {
-                match device.read(&mut buffer) {
-                    Ok(Some(packet)) => {
-                        if let Some(port) = port {
-                            emit(port, [&NO_LINK[..], packet].concat());
-                        }
-                    }
-                    Ok(None) => break,
-                    Err(error) => {
-                        tracing::debug!(interface = device.name(), %error, "cannot read it");
-                        break;
-                    }
-                }
-            }
+            read_device(device, &mut buffer, |packet| {
+                port.into_iter().for_each(|port| emit(port, framed(packet)));
+            });
+        }
+        if let Some(device) = &mut self.device {
+            read_device(device, &mut buffer, |packet| {
+                let port = destination(packet).and_then(|to| tunnel_towards(fib, to));
+                port.into_iter().for_each(|port| emit(port, framed(packet)));
+            });
         }
     }
 
     /// Whether the first answers have come, as far as they may be expected.
     pub(super) fn is_settled(&self) -> bool {
-        self.each
-            .iter()
-            .all(|each| each.liveness.is_up() || each.troubles.iter().any(Option::is_some))
+        self.each.iter().all(Each::is_settled)
     }
 
     fn look_at_paths(&mut self, rib: &mut Rib) -> bool {
+        self.next_mtu = Instant::now() + MTU_INTERVAL;
         for each in &mut self.each {
-            let Tunnel { encapsulation, local, remote } = each.ends.tunnel;
-            let name = &each.ends.name;
-            // What is open already stays.
-            let opened = self.sockets.open(encapsulation, remote.ip());
-            if let (Err(error), None) = (&opened, &each.troubles[SOCKET]) {
-                tracing::warn!(tunnel = name, %error, "cannot open the tunnel's sockets");
-            }
-            each.troubles[SOCKET] = opened.err().map(|error| format!("no socket: {error}"));
-            let overhead = encapsulation.overhead(remote.ip());
-            let mtu = match path_mtu(local.ip(), remote.ip()) {
-                Ok(path) => {
-                    each.troubles[PATH] = None;
-                    path.saturating_sub(overhead).max(MTU_MIN)
-                }
-                Err(error) => {
-                    each.troubles[PATH] = Some(no_path(local.ip(), remote.ip(), &error));
-                    0
-                }
-            };
-            if mtu == each.mtu {
-                continue;
-            }
-            let remote = remote.ip();
-            tracing::info!(tunnel = name, %remote, mtu, "what the path carries has changed");
-            each.mtu = mtu;
-            if let Some(device) = each.device.as_ref().filter(|_| mtu > 0)
-                && let Err(error) = device.set_mtu(mtu)
-            {
-                tracing::warn!(interface = device.name(), %error, "cannot set its MTU");
-            }
+            each.look_at_path(&self.sockets);
         }
         self.tell(rib)
     }
@@ -256,7 +340,7 @@ impl Tunnels {
             }
             learnt = true;
             let (name, up) = (&each.ends.name, state.up);
-            tracing::info!(tunnel = name, up, "a tunnel has changed");
+            tracing::info!(tunnel = name, up, mtu = state.mtu, "a tunnel has changed");
             if let Some(device) = &each.device
                 && let Err(error) = device.set_carrier(up)
             {
@@ -268,67 +352,71 @@ impl Tunnels {
 
     /// What `show tunnels` prints.
     pub(super) fn states(&self) -> control::Tunnels {
-        let state = |each: &Each| control::TunnelState {
-            name: each.ends.name.clone(),
-            kind: each.kind.to_owned(),
-            local: end_text(each.ends.tunnel.local),
-            remote: end_text(each.ends.tunnel.remote),
-            state: match (each.state().up, each.proven) {
-                (false, _) => "down",
-                (true, true) => "up",
-                (true, false) => "unproven",
+        control::Tunnels { tunnels: self.each.iter().map(Each::view).collect() }
+    }
+
+    /// What `show backbone` prints.
+    pub(super) fn backbone(&self) -> control::Backbone {
+        let Some(backbone) = &self.backbone else { return control::Backbone::default() };
+        backbone.state(|id| {
+            let each = self.each.iter().find(|each| each.is_end(id));
+            each.map(|each| each.ends.name.clone())
+        })
+    }
+
+    /// Control messages that were dropped, by reason.
+    pub(super) fn dropped(&self) -> impl Iterator<Item = (DropReason, u64)> {
+        let counters = self.backbone.as_ref().map(Backbone::counters).unwrap_or_default();
+        let of = move |refusal: Refusal| Counters::count(&counters, refusal);
+        [
+            (DropReason::UnknownEnd, of(Refusal::UnknownEnd) + self.unwanted),
+            (DropReason::BadKey, of(Refusal::BadKey)),
+            (DropReason::Replay, of(Refusal::Replay)),
+            (DropReason::Length, of(Refusal::Malformed)),
+            (DropReason::RateLimit, of(Refusal::RateLimit)),
+        ]
+        .into_iter()
+    }
+
+    /// Takes leave of all ends.
+    pub(super) fn close(&mut self, rib: &mut Rib) {
+        let now = self.time();
+        if let Some(backbone) = &mut self.backbone {
+            backbone.close_all(now);
+            self.follow_backbone(rib);
+        }
+    }
+}
+
+/// Gives `take` the packets that the kernel has sent by a device, some at once.
+fn read_device(device: &mut Tun, buffer: &mut [u8], mut take: impl FnMut(&[u8])) {
+    for _ in 0..TUN_BATCH {
+        match device.read(buffer) {
+            Ok(Some(packet)) => take(packet),
+            Ok(None) => break,
+            Err(error) => {
+                tracing::debug!(interface = device.name(), %error, "cannot read it");
+                break;
             }
-            .to_owned(),
-            interface: each.ends.interface.clone(),
-            mtu_bytes: each.mtu,
-            rtt_seconds: each.liveness.round_trip().map(|rtt| rtt.smoothed as f64 / 1e6),
-            loss: each.liveness.loss(),
-            note: each.troubles.iter().flatten().cloned().collect::<Vec<_>>().join("; "),
-        };
-        control::Tunnels { tunnels: self.each.iter().map(state).collect() }
+        }
     }
 }
 
-/// The ends of a tunnel that is in effect; `None` of the other kinds.
-fn ends(tunnel: &router_config::Tunnel, udp_port: u16) -> Option<TunnelEnds> {
-    let (encapsulation, port) = match tunnel.kind {
-        TunnelKind::Ipip => (Encapsulation::Ipip, 0),
-        TunnelKind::Udp if tunnel.keys.is_none() => (Encapsulation::Udp, udp_port),
-        TunnelKind::Udp | TunnelKind::SemiPermeable | TunnelKind::Anycast => return None,
-    };
-    let end = |address: Option<IpAddr>| Some(SocketAddr::new(address?, port));
-    Some(TunnelEnds {
-        name: tunnel.name.clone(),
-        tunnel: Tunnel { encapsulation, local: end(tunnel.local)?, remote: end(tunnel.remote)? },
-        interface: tunnel.interface.clone(),
-        near: Vec::new(),
-    })
+fn framed(packet: &[u8]) -> Vec<u8> {
+    [&NO_LINK[..], packet].concat()
 }
 
-fn open_device(name: &str, registry: &Registry) -> io::Result<Tun> {
-    let device = Tun::open(name)?;
-    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&device);
-    registry.register(&mut SourceFd(&descriptor), TUN, Interest::READABLE)?;
-    Ok(device)
+/// The tunnel that an address is behind.
+fn tunnel_towards(fib: &Fib, address: IpAddr) -> Option<PortId> {
+    let Entry::Gateways(group) = fib.entry_for(address, None) else { return None };
+    let hops = fib.members(group).iter().map(|id| fib.adjacency(*id).port);
+    hops.into_iter().find(|port| fib.port(*port).is_some_and(|port| port.tunnel.is_some()))
 }
 
-fn no_path(local: IpAddr, remote: IpAddr, error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrNotAvailable => format!("{local} is no address of this node"),
-        _ => format!("no way to {remote}: {error}"),
-    }
-}
-
-/// A probe from this end of a tunnel, to be sent into it.
-fn probe_frame(points: &CodePoints, tunnel: &Tunnel, number: u64, secret: u64) -> Vec<u8> {
-    let nonce = probe::make_nonce(number, secret);
-    [&NO_LINK[..], &probe::packet(points, tunnel.local.ip(), &nonce)].concat()
-}
-
-/// An end, with its port where it has one.
-fn end_text(end: SocketAddr) -> String {
-    match end.port() {
-        0 => end.ip().to_string(),
-        _ => end.to_string(),
-    }
+/// What the tunnel to an end is called that is not configured: by what it is, and its key.
+fn found_name(view: &EndView) -> String {
+    let kind = if view.role == Role::Host { "host" } else { "relay" };
+    let key = view.key.to_string();
+    let short: String = key.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+    format!("{kind}-{short}")
 }

@@ -113,7 +113,7 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
         match decapsulate(fib, outer, buffer, start) {
             Ok(Decapsulated::Xcast { port, start }) => return Some((port, start)),
             Ok(Decapsulated::Plain { port, start, end }) => {
-                self.send_on(fib, port, &mut buffer[start..end], now);
+                self.send_on(fib, port, &mut buffer[..end], start, now);
             }
             Ok(Decapsulated::Control) => {
                 let octets = &buffer[start..];
@@ -131,9 +131,10 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
         None
     }
 
-    /// A packet without a list: to this node, or on by the kernel's own routes.
-    fn send_on(&mut self, fib: &Fib, port: PortId, bytes: &mut [u8], now: Instant) {
-        let onward = send_on(fib, port, bytes);
+    /// A packet without a list: to this node, into another tunnel, or on by the kernel's own routes.
+    fn send_on(&mut self, fib: &Fib, port: PortId, buffer: &mut [u8], start: usize, now: Instant) {
+        let onward = send_on(fib, port, &mut buffer[start..]);
+        let bytes = &buffer[start..];
         if onward == Ok(Onward::Here) {
             let device = self.tunnels.devices.get_mut(usize::from(port)).and_then(Option::as_mut);
             // Like any packet for the kernel's stack: what that does with it, it counts itself.
@@ -143,12 +144,15 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
             };
             return;
         }
-        let outcome = onward.and_then(|_| match self.local.deliver(bytes, &[], None) {
-            true => Ok(()),
-            false => Err(DropReason::TransmitFailed),
+        let outcome = onward.and_then(|onward| {
+            let sent = match onward {
+                // Outer headers leave room for a link-layer header that nobody reads.
+                Onward::Tunnel(tunnel) => self.emit(tunnel, &buffer[start - LINK_HEADER_LEN..]),
+                _ => self.local.deliver(bytes, &[], None),
+            };
+            sent.then_some(()).ok_or(DropReason::TransmitFailed)
         });
-        let packet =
-            Packet { buffer: bytes, start: 0, port: Some(port), to_group: false, index: 0 };
+        let packet = Packet { buffer, start, port: Some(port), to_group: false, index: 0 };
         self.out.relayed(outcome, &packet, self.time(now));
     }
 }

@@ -161,6 +161,18 @@ pub struct Limits {
     pub destinations_per_second: u32,
     /// ICMP errors and trace reports that are sent a second (WIRE.md R12).
     pub icmp_errors_per_second: u32,
+    /// What a relay may emit natively; `None`: all.
+    pub emission: Option<Emission>,
+}
+
+/// What a relay emits natively, on to routers that may drop what comes from elsewhere (strict
+/// `rp_filter`): all else travels from tunnel to tunnel to a relay that may.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Emission {
+    /// From these sources,
+    pub originate: Vec<Prefix>,
+    /// and to these destinations, which the relay is near to.
+    pub near: Vec<Prefix>,
 }
 
 impl Default for Limits {
@@ -171,6 +183,7 @@ impl Default for Limits {
             allow_icmp_echo: false,
             destinations_per_second: 0,
             icmp_errors_per_second: 100,
+            emission: None,
         }
     }
 }
@@ -394,6 +407,19 @@ impl Fib {
     #[inline]
     pub fn destination_allowed(&self, destination: IpAddr) -> bool {
         allowed(&self.limits.destinations, destination)
+    }
+
+    /// Whether packets of `source` may be emitted natively whoever they are for.
+    #[inline]
+    pub fn originates(&self, source: IpAddr) -> bool {
+        let holds = |prefix: &Prefix| prefix.contains(source);
+        self.limits.emission.as_ref().is_none_or(|emission| emission.originate.iter().any(holds))
+    }
+
+    /// Whether packets for `destination` may be emitted natively whoever they are from.
+    pub fn is_near(&self, destination: IpAddr) -> bool {
+        let holds = |prefix: &Prefix| prefix.contains(destination);
+        self.limits.emission.as_ref().is_none_or(|emission| emission.near.iter().any(holds))
     }
 
     /// Whether some destinations may not be reached.

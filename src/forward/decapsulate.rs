@@ -112,6 +112,8 @@ pub enum Onward {
     Here,
     /// To be forwarded by the routes of unicast; its TTL is lower by one.
     Forward,
+    /// To be forwarded into another tunnel; its TTL is lower by one.
+    Tunnel(PortId),
 }
 
 /// What becomes of a packet without a list that came out of a tunnel: what holds for its source is
@@ -150,11 +152,43 @@ pub fn send_on(fib: &Fib, port: PortId, packet: &mut [u8]) -> Result<Onward, Dro
     if ttl <= 1 {
         return Err(DropReason::TtlExpired);
     }
+    let onward = onward(fib, port, source, destination)?;
     match source {
         IpAddr::V4(_) => ipv4::set_ttl(packet, ttl - 1),
         IpAddr::V6(_) => ipv6::set_hop_limit(packet, ttl - 1),
     }
-    Ok(Onward::Forward)
+    Ok(onward)
+}
+
+/// Into another tunnel where the routes say so, else by the routes of unicast as far as this node may
+/// emit it.
+fn onward(
+    fib: &Fib,
+    port: PortId,
+    source: IpAddr,
+    destination: IpAddr,
+) -> Result<Onward, DropReason> {
+    let is_tunnel = |port: &PortId| fib.port(*port).is_some_and(|port| port.tunnel.is_some());
+    match fib.entry_for(destination, Some(port)) {
+        Entry::NoRoute => return Err(DropReason::NoRoute),
+        Entry::Drop => return Err(DropReason::RouteDrop),
+        Entry::TunnelDown => return Err(DropReason::TunnelDown),
+        Entry::OnLink(_) | Entry::Neighbor(_) => return Ok(Onward::Forward),
+        Entry::Gateways(group) => {
+            let ports = fib.members(group).iter().map(|id| fib.adjacency(*id).port);
+            let mut tunnels = ports.filter(is_tunnel).peekable();
+            if tunnels.peek().is_some() {
+                // Never back into the one that it came out of.
+                let other = tunnels.find(|tunnel| *tunnel != port);
+                return other.map(Onward::Tunnel).ok_or(DropReason::NoRoute);
+            }
+        }
+        _ => {}
+    }
+    match fib.originates(source) || fib.is_near(destination) {
+        true => Ok(Onward::Forward),
+        false => Err(DropReason::NoRoute),
+    }
 }
 
 #[cfg(test)]

@@ -29,17 +29,22 @@ pub(super) fn plan(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed, scratch: &mu
     let Scratch { parts, plans, forms, drops, is_probe, .. } = scratch;
     let (may_compact, is_probe) = (may_compact(fib, packet, parsed), *is_probe);
     let mut planner = Planner { fib, parsed, plans, forms, drops, may_compact, is_probe };
+    let from_elsewhere = packet.port.is_some() && !is_probe && !fib.originates(parsed.source);
     for part in parts.all() {
         let adjacency = fib.adjacency(part.adjacency);
         adjacency.mark_used();
-        let (way, direct, behind) = (Way::Adjacency(part.adjacency), part.direct, part.behind);
+        let (way, direct) = (Way::Adjacency(part.adjacency), part.direct);
+        let behind = match from_elsewhere && adjacency.capability != Capability::Tunnel {
+            true => planner.keep_near(packet, part.behind),
+            false => part.behind,
+        };
         if behind == 0 {
             // On-link hosts leave alone, whatever they speak.
             planner.each(way, Form::Unicast, direct);
         } else if adjacency.capability == Capability::Capable {
             planner.together(packet, way, direct | behind);
         } else if adjacency.capability == Capability::Tunnel {
-            planner.into_tunnel(packet, part.adjacency, behind);
+            planner.tunneled(packet, part.adjacency, behind);
         } else {
             planner.each(way, Form::Unicast, direct);
             planner.early(way, behind);
@@ -67,11 +72,23 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Of destinations behind gateways those that this relay is near to; what is for others it may not
+    /// emit natively.
+    #[cold]
+    fn keep_near(&mut self, packet: &Packet<'_>, live: u128) -> u128 {
+        let is_near = |index: &usize| self.fib.is_near(self.parsed.address(packet.buffer, *index));
+        let near = live_indices(live).filter(is_near).fold(0, |near, index| near | bit(index));
+        if near != live {
+            self.drops.add(DropReason::NoRoute, live & !near);
+        }
+        near
+    }
+
     /// Copies into a tunnel: never back into the one that the packet came out of. A destination
     /// alone has no use for it, where there is a way by the routes of unicast that does not lead
     /// there too.
     #[cold]
-    fn into_tunnel(&mut self, packet: &Packet<'_>, tunnel: AdjacencyId, live: u128) {
+    fn tunneled(&mut self, packet: &Packet<'_>, tunnel: AdjacencyId, live: u128) {
         let port = self.fib.adjacency(tunnel).port;
         let way = Way::Adjacency(tunnel);
         let is_lone = live.is_power_of_two() && !self.parsed.keeps_xcast;
@@ -92,6 +109,12 @@ impl<'a> Planner<'a> {
     fn native_way(&self, packet: &Packet<'_>, tunnel: PortId, live: u128) -> Option<Way> {
         let index = live.leading_zeros() as usize;
         let address = self.parsed.address(packet.buffer, index);
+        if packet.port.is_some()
+            && !self.fib.originates(self.parsed.source)
+            && !self.fib.is_near(address)
+        {
+            return None;
+        }
         let way = match self.fib.native_entry(address)? {
             Entry::OnLink(port) => Way::OnLink(port),
             Entry::Neighbor(neighbor) => Way::Adjacency(neighbor),

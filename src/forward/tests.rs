@@ -143,6 +143,7 @@ impl Table {
             allow_icmp_echo: false,
             destinations_per_second: self.destinations_per_second,
             icmp_errors_per_second: self.icmp_errors_per_second,
+            emission: None,
         }
     }
 }

@@ -47,7 +47,9 @@ mod ring;
 mod system;
 
 pub use process::{forbid_new_privileges, may_change};
-pub use system::{force_receive_buffer, large_pages, raise_descriptor_limit, raise_memory_limit};
+pub use system::{
+    fill_random, force_receive_buffer, large_pages, raise_descriptor_limit, raise_memory_limit,
+};
 
 /// A received frame.
 pub struct Frame<'a> {

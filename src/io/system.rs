@@ -51,6 +51,17 @@ pub fn force_receive_buffer(socket: BorrowedFd<'_>, size: usize) -> io::Result<(
     set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &size)
 }
 
+/// Fills octets with what nobody can foresee.
+pub fn fill_random(octets: &mut [u8]) {
+    // The kernel gives up to 256 at once whatever happens.
+    for piece in octets.chunks_mut(256) {
+        // SAFETY: `piece` is a live buffer of the length passed with it.
+        while unsafe { libc::getrandom(piece.as_mut_ptr().cast(), piece.len(), 0) }
+            != piece.len() as isize
+        {}
+    }
+}
+
 /// Lets this process open as many descriptors as the system allows it: a port takes four.
 pub fn raise_descriptor_limit() -> io::Result<()> {
     let limit = limit(libc::RLIMIT_NOFILE)?;

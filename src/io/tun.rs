@@ -1,8 +1,10 @@
 //! TUN devices: interfaces of the kernel whose packets this process reads and writes. A tunnel has one
 //! where routing daemons are to run over it (RFC 5058 section 11.1).
 
+use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -49,6 +51,56 @@ impl Tun {
         let mut request = self.request();
         request.ifr_ifru.ifru_mtu = mtu as libc::c_int;
         on_any_socket(libc::SIOCSIFMTU, &mut request)
+    }
+
+    /// Routes a prefix to it, in the kernel's main table. One that is there already stays.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn add_route(&self, first: IpAddr, length: u8) -> io::Result<()> {
+        let added = match first {
+            IpAddr::V4(first) => self.add_route_v4(first, length),
+            IpAddr::V6(first) => self.add_route_v6(first, length),
+        };
+        match added {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn add_route_v4(&self, first: Ipv4Addr, length: u8) -> io::Result<()> {
+        let address = |address: Ipv4Addr| {
+            let mut octets = [0u8; 16];
+            octets[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+            octets[4..8].copy_from_slice(&address.octets());
+            // SAFETY: octets and an integer, of which all values are valid, of the same size.
+            unsafe { std::mem::transmute::<[u8; 16], libc::sockaddr>(octets) }
+        };
+        let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+        let mut name = CString::new(self.name.as_str())?.into_bytes_with_nul();
+        // SAFETY: integers, addresses and a pointer that may be null, of which zeros are valid.
+        let mut route: libc::rtentry = unsafe { std::mem::zeroed() };
+        route.rt_dst = address(first);
+        route.rt_genmask = address(Ipv4Addr::from_bits(mask));
+        route.rt_flags = libc::RTF_UP;
+        route.rt_dev = name.as_mut_ptr().cast();
+        on_any_socket(libc::SIOCADDRT, &mut route)
+    }
+
+    fn add_route_v6(&self, first: Ipv6Addr, length: u8) -> io::Result<()> {
+        let name = CString::new(self.name.as_str())?;
+        // SAFETY: `name` ends with its first 0.
+        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+        let mut route = RouteV6 {
+            destination: first.octets(),
+            destination_length: u16::from(length),
+            metric: 1,
+            flags: u32::from(libc::RTF_UP),
+            interface: index as libc::c_int,
+            ..RouteV6::default()
+        };
+        let socket = std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+        ioctl(socket.as_raw_fd(), libc::SIOCADDRT, &mut route)
     }
 
     /// Tells the kernel, and with it routing daemons, whether anybody is at the other end.
@@ -110,9 +162,25 @@ impl AsRawFd for Tun {
     }
 }
 
+/// `struct in6_rtmsg` (linux/ipv6_route.h).
+#[repr(C)]
+#[derive(Default)]
+struct RouteV6 {
+    destination: [u8; 16],
+    source: [u8; 16],
+    gateway: [u8; 16],
+    kind: u32,
+    destination_length: u16,
+    source_length: u16,
+    metric: u32,
+    info: libc::c_ulong,
+    flags: u32,
+    interface: libc::c_int,
+}
+
 /// Requests about interfaces go to a socket, whichever.
-fn on_any_socket(name: libc::c_ulong, request: &mut libc::ifreq) -> io::Result<()> {
-    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
+fn on_any_socket<T>(name: libc::c_ulong, request: &mut T) -> io::Result<()> {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     ioctl(socket.as_raw_fd(), name, request)
 }
 

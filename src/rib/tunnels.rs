@@ -22,6 +22,8 @@ pub struct TunnelEnds {
     pub interface: Option<String>,
     /// What the other end says it is near to: routed into the tunnel behind static routes.
     pub near: Vec<Prefix>,
+    /// Of tunnels whose ends are near to the same, that with the greatest one is taken.
+    pub preference: u64,
 }
 
 /// Whether a tunnel can be used now.
@@ -133,12 +135,12 @@ impl Tunnels {
         self.each.iter().map(|(index, known)| (*index, known.ends.tunnel.remote.ip()))
     }
 
-    /// What the other ends are near to, with the tunnels' names.
+    /// What the other ends are near to, with the tunnels' names; of equal ones the last counts.
     pub(super) fn near(&self) -> impl Iterator<Item = (Prefix, &str)> {
-        let of = |known: &'_ Known| -> Vec<Prefix> { known.ends.near.clone() };
-        self.each.values().flat_map(move |known| {
-            of(known).into_iter().map(|prefix| (prefix, known.ends.name.as_str()))
-        })
+        let mut all: Vec<&TunnelEnds> = self.each.values().map(|known| &known.ends).collect();
+        all.sort_by_key(|ends| ends.preference);
+        all.into_iter()
+            .flat_map(|ends| ends.near.iter().map(|prefix| (*prefix, ends.name.as_str())))
     }
 
     fn find(&self, is: impl Fn(&Known) -> bool) -> Option<InterfaceIndex> {

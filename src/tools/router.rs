@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use router_config::{Config, Diagnostic};
 
 use super::{Failure, output};
-use crate::daemon::{Daemon, sandbox};
+use crate::daemon::{Daemon, Seeds, sandbox};
 use crate::io::{raise_descriptor_limit, raise_memory_limit};
 use crate::kernel;
 
@@ -86,12 +86,13 @@ fn run_router(run: &Run) -> Result<(), Failure> {
     if let Err(error) = raise_memory_limit() {
         tracing::debug!(%error, "the limit of locked memory stays as it is");
     }
+    let seeds = Seeds::resolve(&config);
     // No thread and no packet before this.
     let in_force = sandbox::enter(&config, &run.config).map_err(Failure::work)?;
     tracing::info!("{in_force}");
     let path = run.config.clone();
     let reread = move || parse(&path).map(|(config, _)| config);
-    let daemon = Daemon::start(config, Box::new(reread)).map_err(Failure::work)?;
+    let daemon = Daemon::start(config, seeds, Box::new(reread)).map_err(Failure::work)?;
     let ready = |daemon: &Daemon| {
         // Whether somebody reads it is not the router's concern.
         let _unread = output::line(&format!("ready: router {name} forwards, {}", daemon.summary()));

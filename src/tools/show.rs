@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Failure, output};
-use crate::control::{Neighbors, Ports, Reply, Request, Routes, Topic, Tunnels};
+use crate::control::{Backbone, Neighbors, Ports, Reply, Request, Routes, Topic, Tunnels};
 
 const VARIABLE: &str = "XCAST_SOCKET";
 const FOLDER: &str = "/run/xcast";
@@ -140,6 +140,7 @@ fn for_people(topic: Topic, value: Value) -> serde_json::Result<String> {
         Topic::Routes => routes(serde_json::from_value(value)?),
         Topic::Neighbors => neighbors(serde_json::from_value(value)?),
         Topic::Tunnels => tunnels(serde_json::from_value(value)?),
+        Topic::Backbone => backbone(serde_json::from_value(value)?),
     })
 }
 
@@ -219,6 +220,32 @@ fn tunnels(tunnels: Tunnels) -> String {
     let head =
         ["tunnel", "kind", "local", "remote", "interface", "state", "mtu", "rtt", "loss", "note"];
     output::table(&head, &tunnels.tunnels.into_iter().map(row).collect::<Vec<_>>())
+}
+
+fn backbone(backbone: Backbone) -> String {
+    let Some(key) = backbone.key else {
+        return "no tunnel of this router has a key, and there is no [backbone]".to_owned();
+    };
+    let row = |end: crate::control::BackboneEnd| {
+        let rtt = end.rtt_seconds.map(|rtt| format!("{:.2} ms", 1000.0 * rtt));
+        vec![
+            end.tunnel.unwrap_or_default(),
+            end.role,
+            end.address,
+            end.state,
+            rtt.unwrap_or_default(),
+            format!("{:.0} %", 100.0 * end.loss),
+            end.lease.into_iter().chain(end.prefixes).collect::<Vec<_>>().join(" "),
+            end.key,
+        ]
+    };
+    let head = ["tunnel", "role", "address", "state", "rtt", "loss", "near", "key"];
+    let ends = output::table(&head, &backbone.ends.into_iter().map(row).collect::<Vec<_>>());
+    let near: Vec<String> = backbone.prefixes.into_iter().chain(backbone.leases).collect();
+    format!(
+        "key {key}, near to {}\n{ends}",
+        if near.is_empty() { "nothing".to_owned() } else { near.join(" ") }
+    )
 }
 
 fn neighbors(neighbors: Neighbors) -> String {

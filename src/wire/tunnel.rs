@@ -100,6 +100,15 @@ pub fn traffic_class(packet: &[u8]) -> u8 {
     }
 }
 
+/// The destination in an IP header.
+pub fn destination(packet: &[u8]) -> Option<IpAddr> {
+    match packet.first()? >> 4 {
+        4 => ipv4::destination(packet).map(IpAddr::from),
+        6 => ipv6::destination(packet).map(IpAddr::from),
+        _ => None,
+    }
+}
+
 /// What the ECN field of an inner packet becomes (RFC 6040 section 4.2, figure 4); `None`: the way
 /// was congested and the packet's ends do not know of it, so it is to be dropped.
 fn combine(inner: u8, outer: u8) -> Option<u8> {

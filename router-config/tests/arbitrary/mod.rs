@@ -156,13 +156,23 @@ fn backbone() -> impl Strategy<Value = Backbone> {
         vec("[A-Za-z0-9+/]{1,43}={0,2}", 0..3),
         prefixes(),
         prefixes(),
+        vec("[A-Za-z0-9+/]{1,43}={0,2}", 0..3),
+        prefixes(),
+        proptest::option::of("[a-z]{1,15}"),
+        any::<bool>(),
     )
-        .prop_map(|(private_key_file, seeds, peers, prefixes, originate)| Backbone {
-            private_key_file,
-            seeds,
-            peers,
-            prefixes,
-            originate,
+        .prop_map(|(file, seeds, peers, prefixes, originate, hosts, leases, interface, all)| {
+            Backbone {
+                private_key_file: file,
+                seeds,
+                peers,
+                prefixes,
+                originate,
+                hosts,
+                leases,
+                interface,
+                accept_default: all,
+            }
         })
 }
 

@@ -137,6 +137,12 @@ impl End {
         until.filter(|until| *until > now)
     }
 
+    /// Whether this side has made its session, and not before this moment.
+    pub(super) fn was_asked_since(&self, since: Time) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|session| session.is_initiator && session.since >= since)
+    }
+
     /// When its session is to be renewed by this side.
     pub(super) fn renew_at(&self) -> Option<Time> {
         let current = self.current.as_ref()?;

@@ -78,6 +78,12 @@ impl Pending {
         self.waiting.iter_mut().find(of_it).map(|waiting| &mut waiting.responder)
     }
 
+    /// When the handshake of this number was begun.
+    pub(super) fn since(&self, index: u32) -> Option<Time> {
+        let of_it = self.waiting.iter().find(|waiting| waiting.responder.index == index);
+        Some(of_it?.since)
+    }
+
     /// A confirmation of this handshake did not verify.
     pub(super) fn forged(&mut self, index: u32) {
         for waiting in &mut self.waiting {

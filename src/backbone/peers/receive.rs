@@ -140,9 +140,13 @@ impl Peers {
             self.pending.remove(number);
             return Err(Refusal::RateLimit);
         }
-        // Both have dialed at once: the session that the smaller key has asked for is the one.
-        // It stays pending, should ours come to nothing.
-        if own.public() < key && self.dials.iter().any(|dial| dial.is_confirming(&key)) {
+        // Both have dialed at once: the session that the smaller key has asked for is the one. The
+        // other stays pending, should ours come to nothing.
+        let since = self.pending.since(number).unwrap_or(now);
+        let asked = |end: &super::End| end.was_asked_since(since);
+        let is_ours = self.ends.get(&key).is_some_and(asked)
+            || self.dials.iter().any(|dial| dial.is_confirming(&key));
+        if own.public() < key && is_ours {
             return Ok(());
         }
         self.pending.remove(number);

@@ -223,7 +223,7 @@ fn of_many_relays_the_nearest_is_found_with_four_sessions_at_once() {
     let mut lab = Lab::new(1);
     let all: Vec<u8> = (1..=12).collect();
     for number in &all {
-        lab.relay_at(*number, u64::from(60 - 4 * *number) * MS);
+        lab.relay_at(*number, u64::from(64 - 5 * *number) * MS);
     }
     for dead in [2, 5] {
         lab.node(dead).is_dead = true;

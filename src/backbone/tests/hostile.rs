@@ -224,7 +224,4 @@ fn sessions_are_bounded() {
     }
     assert_eq!(network.nodes[&1].machine.sizes()[0], 1024);
     assert_eq!(count(&network, 1, Refusal::RateLimit), 6);
-    network.run(70 * SECOND);
-    let [sessions, pending, ..] = network.nodes[&1].machine.sizes();
-    assert_eq!((sessions, pending), (0, 0), "who never answers is forgotten");
 }

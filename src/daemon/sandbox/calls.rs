@@ -106,7 +106,7 @@ const FAMILIES: [libc::c_int; 6] =
 
 /// The requests to devices and sockets: those of the standard library, and names and numbers of
 /// interfaces; and what TUN devices take.
-const REQUESTS: [libc::c_ulong; 10] = [
+const REQUESTS: [libc::c_ulong; 11] = [
     libc::FIONBIO,
     libc::FIOCLEX,
     libc::TCGETS,
@@ -117,6 +117,7 @@ const REQUESTS: [libc::c_ulong; 10] = [
     libc::SIOCGIFFLAGS,
     libc::SIOCSIFFLAGS,
     libc::SIOCSIFMTU,
+    libc::SIOCADDRT,
 ];
 
 /// Every flag of `clone` that leaves a namespace.

@@ -40,6 +40,7 @@ fn fib() -> Fib {
     builder.adjacency(0, remote, Some(NO_LINK), Capability::Tunnel);
     let hop = crate::fib::Hop { port: 0, gateway: remote, weight: 1 };
     builder.route_via("10.0.0.0/8".parse::<Prefix>().unwrap(), vec![hop]);
+    builder.route("10.1.0.0/16".parse().unwrap(), Entry::OnLink(1));
     builder.route("192.0.2.3/32".parse().unwrap(), Entry::Local);
     builder.finish(1)
 }
@@ -154,11 +155,13 @@ fn plain_packets_are_held_to_the_rules_for_sources() {
         let onward = send_on(&fib, 0, &mut packet);
         (onward, packet[8])
     };
-    assert_eq!(send(SOURCE, [10, 0, 0, 9], 64), (Ok(Onward::Forward), 63));
+    assert_eq!(send(SOURCE, [10, 1, 0, 9], 64), (Ok(Onward::Forward), 63));
+    assert_eq!(send(SOURCE, [10, 0, 0, 9], 64), (Err(DropReason::NoRoute), 64), "back again");
     assert_eq!(send(SOURCE, [192, 0, 2, 3], 1), (Ok(Onward::Here), 1));
     assert_eq!(send(SOURCE, [224, 0, 0, 5], 1), (Ok(Onward::Here), 1));
     for (source, destination, ttl, reason) in [
-        (SOURCE, [10, 0, 0, 9], 1, DropReason::TtlExpired),
+        (SOURCE, [10, 1, 0, 9], 1, DropReason::TtlExpired),
+        (SOURCE, [172, 16, 0, 1], 64, DropReason::NoRoute),
         ([172, 16, 0, 1], [10, 0, 0, 9], 64, DropReason::ReversePath),
         ([192, 0, 2, 3], [10, 0, 0, 9], 64, DropReason::ReversePath),
         ([127, 0, 0, 1], [10, 0, 0, 9], 64, DropReason::Source),

@@ -60,9 +60,10 @@ impl TunnelReceiver {
         let udp_port = sockets.udp_port();
         for (kind, fd) in sockets.descriptors() {
             let room = self.slots.len() - self.taken;
-            let fair = room.min(BATCH / 2).max(1);
-            if room > 0 {
-                match receive(kind, fd, udp_port, &mut self.slots[self.taken..][..fair.min(room)]) {
+            // So that no socket keeps others from being read.
+            let fair = room.min(BATCH / 2);
+            if fair > 0 {
+                match receive(kind, fd, udp_port, &mut self.slots[self.taken..][..fair]) {
                     Ok(count) => self.taken += count,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(_) => self.heed_errors(fd),

@@ -15,6 +15,7 @@ fn ends(name: &str, remote: &str) -> TunnelEnds {
         },
         interface: Some(format!("t-{name}")),
         near: Vec::new(),
+        preference: 0,
     }
 }
 

@@ -1,0 +1,260 @@
+//! One tunnel: its ends, its TUN device, and whether and how well it can be used.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use router_config::TunnelKind;
+
+use super::{MTU_MIN, TUN};
+use crate::backbone::peers::{EndId, EndView, Role};
+use crate::backbone::{Event, Liveness};
+use crate::control;
+use crate::fib::{NO_LINK, Tunnel};
+use crate::forward::Time;
+use crate::io::tun::Tun;
+use crate::io::tunnel::{TunnelSockets, path_mtu};
+use crate::rib::{TunnelEnds, TunnelState};
+use crate::wire::tunnel::Encapsulation;
+use crate::wire::{CodePoints, probe};
+
+/// Places of troubles.
+const SOCKET: usize = 0;
+const DEVICE: usize = 1;
+const PATH: usize = 2;
+
+pub(super) struct Each {
+    pub(super) ends: TunnelEnds,
+    /// The ends as they were configured, or found at first: a keyed one may move.
+    pub(super) configured: Tunnel,
+    pub(super) device: Option<Tun>,
+    health: Health,
+    /// Why there is no socket, no device or no path, if so.
+    troubles: [Option<String>; 3],
+    /// In octets; 0: there is no way to the other end.
+    mtu: u32,
+}
+
+/// Whether the other end is there.
+enum Health {
+    /// It is asked by Xcast probes through the tunnel (WIRE.md R9). One that has never answered may be
+    /// there all the same: it is configured.
+    Probed { liveness: Box<Liveness>, proven: bool },
+    /// It has a key, and says so itself.
+    Keyed(Option<Box<EndView>>),
+}
+
+impl Each {
+    /// A tunnel whose end has no key.
+    pub(super) fn probed(ends: TunnelEnds, now: Time, registry: &Registry) -> Each {
+        let mut liveness = Box::new(Liveness::new(0));
+        liveness.start(now);
+        Each::new(ends, Health::Probed { liveness, proven: false }, registry)
+    }
+
+    /// A tunnel whose end is known by its key, and not heard of yet.
+    pub(super) fn keyed(ends: TunnelEnds, registry: &Registry) -> Each {
+        Each::new(ends, Health::Keyed(None), registry)
+    }
+
+    /// A tunnel to an end that is not configured.
+    pub(super) fn found(ends: TunnelEnds) -> Each {
+        let (configured, troubles) = (ends.tunnel, [const { None }; 3]);
+        Each { ends, configured, device: None, health: Health::Keyed(None), troubles, mtu: 0 }
+    }
+
+    fn new(ends: TunnelEnds, health: Health, registry: &Registry) -> Each {
+        let mut each = Each { health, ..Each::found(ends) };
+        each.open_device(registry);
+        each
+    }
+
+    fn open_device(&mut self, registry: &Registry) {
+        self.device =
+            self.ends.interface.as_deref().and_then(|name| match open_device(name, registry) {
+                Ok(device) => Some(device),
+                Err(error) => {
+                    tracing::warn!(interface = name, %error, "cannot make the tunnel's TUN device");
+                    self.troubles[DEVICE] = Some(format!("no TUN device {name}: {error}"));
+                    None
+                }
+            });
+    }
+
+    /// Whether it leads to this end of the backbone.
+    pub(super) fn is_end(&self, id: EndId) -> bool {
+        matches!(&self.health, Health::Keyed(Some(view)) if view.id == id)
+    }
+
+    /// Takes over what is known of a keyed end: where it is, and what it is near to.
+    pub(super) fn follow(&mut self, view: Option<&EndView>) {
+        self.health = Health::Keyed(view.cloned().map(Box::new));
+        let Some(view) = view else { return self.ends.near.clear() };
+        self.ends.tunnel.remote = view.address;
+        self.ends.near = match view.role {
+            Role::Relay => view.prefixes.clone(),
+            Role::Host => view.lease.map(crate::fib::Prefix::host).into_iter().collect(),
+        };
+        // Of two that are near to the same, the one that answers faster comes last, and counts.
+        self.ends.preference = u64::MAX - view.rtt.unwrap_or(u64::MAX);
+    }
+
+    pub(super) fn state(&self) -> TunnelState {
+        let may_be_there = match &self.health {
+            Health::Probed { liveness, proven } => !proven || liveness.is_up(),
+            Health::Keyed(view) => view.is_some(),
+        };
+        let can_send = self.troubles[SOCKET].is_none() && self.mtu > 0;
+        TunnelState { up: can_send && may_be_there, mtu: self.mtu }
+    }
+
+    /// Whether it is known to be there, or will not be.
+    pub(super) fn is_settled(&self) -> bool {
+        let there = match &self.health {
+            Health::Probed { liveness, .. } => liveness.is_up(),
+            Health::Keyed(view) => view.is_some(),
+        };
+        there || self.troubles.iter().any(Option::is_some)
+    }
+
+    /// The frame of the probe that is due, if one is.
+    pub(super) fn poll_probe(
+        &mut self,
+        points: &CodePoints,
+        secret: u64,
+        now: Time,
+    ) -> Option<Vec<u8>> {
+        let Health::Probed { liveness, proven } = &mut self.health else { return None };
+        let number = liveness.poll_send(now);
+        while let Some(event) = liveness.poll_event() {
+            *proven |= event == Event::Up;
+        }
+        let nonce = probe::make_nonce(number?, secret);
+        let own = self.ends.tunnel.local.ip();
+        Some([&NO_LINK[..], &probe::packet(points, own, &nonce)].concat())
+    }
+
+    /// A probe came back.
+    pub(super) fn hear(&mut self, number: u64, now: Time) {
+        if let Health::Probed { liveness, .. } = &mut self.health {
+            liveness.handle_answer(number, now);
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        match &self.health {
+            Health::Probed { liveness, .. } => liveness.poll_timeout(),
+            Health::Keyed(_) => None,
+        }
+    }
+
+    /// Opens what sockets it needs, and asks the kernel what the path carries.
+    pub(super) fn look_at_path(&mut self, sockets: &TunnelSockets) {
+        let Tunnel { encapsulation, local, remote } = self.ends.tunnel;
+        let name = &self.ends.name;
+        // What is open already stays.
+        let opened = sockets.open(encapsulation, remote.ip());
+        if let (Err(error), None) = (&opened, &self.troubles[SOCKET]) {
+            tracing::warn!(tunnel = name, %error, "cannot open the tunnel's sockets");
+        }
+        self.troubles[SOCKET] = opened.err().map(|error| format!("no socket: {error}"));
+        let mtu = match path_mtu(local.ip(), remote.ip()) {
+            Ok(path) => {
+                self.troubles[PATH] = None;
+                path.saturating_sub(encapsulation.overhead(remote.ip())).max(MTU_MIN)
+            }
+            Err(error) => {
+                self.troubles[PATH] = Some(no_path(local.ip(), remote.ip(), &error));
+                0
+            }
+        };
+        if mtu == self.mtu {
+            return;
+        }
+        let remote = remote.ip();
+        tracing::debug!(tunnel = name, %remote, mtu, "what the path carries has changed");
+        self.mtu = mtu;
+        if let Some(device) = self.device.as_ref().filter(|_| mtu > 0)
+            && let Err(error) = device.set_mtu(mtu)
+        {
+            tracing::warn!(interface = device.name(), %error, "cannot set its MTU");
+        }
+    }
+
+    /// What `show tunnels` prints.
+    pub(super) fn view(&self) -> control::TunnelState {
+        let Tunnel { encapsulation, local, remote } = self.ends.tunnel;
+        let (rtt, loss, proven) = match &self.health {
+            Health::Probed { liveness, proven } => {
+                (liveness.round_trip().map(|rtt| rtt.smoothed), liveness.loss(), *proven)
+            }
+            Health::Keyed(None) => (None, 0.0, true),
+            Health::Keyed(Some(view)) => (view.rtt, view.loss, true),
+        };
+        let key = match &self.health {
+            Health::Keyed(Some(view)) => Some(view.key.to_string()),
+            _ => None,
+        };
+        control::TunnelState {
+            name: self.ends.name.clone(),
+            kind: if encapsulation == Encapsulation::Udp { "udp" } else { "ipip" }.to_owned(),
+            local: end_text(local),
+            remote: end_text(remote),
+            state: match (self.state().up, proven) {
+                (false, _) => "down",
+                (true, true) => "up",
+                (true, false) => "unproven",
+            }
+            .to_owned(),
+            interface: self.ends.interface.clone(),
+            peer_key: key,
+            near: self.ends.near.iter().map(ToString::to_string).collect(),
+            mtu_bytes: self.mtu,
+            rtt_seconds: rtt.map(|rtt| rtt as f64 / 1e6),
+            loss,
+            note: self.troubles.iter().flatten().cloned().collect::<Vec<_>>().join("; "),
+        }
+    }
+}
+
+/// The ends of a tunnel that is configured; `None` of kinds without a port of their own.
+pub(super) fn ends(tunnel: &router_config::Tunnel, udp_port: u16) -> Option<TunnelEnds> {
+    let (encapsulation, port) = match tunnel.kind {
+        TunnelKind::Ipip => (Encapsulation::Ipip, 0),
+        TunnelKind::Udp => (Encapsulation::Udp, udp_port),
+        TunnelKind::SemiPermeable | TunnelKind::Anycast => return None,
+    };
+    let end = |address: Option<IpAddr>| Some(SocketAddr::new(address?, port));
+    Some(TunnelEnds {
+        name: tunnel.name.clone(),
+        tunnel: Tunnel { encapsulation, local: end(tunnel.local)?, remote: end(tunnel.remote)? },
+        interface: tunnel.interface.clone(),
+        near: Vec::new(),
+        preference: 0,
+    })
+}
+
+/// Makes a TUN device whose packets wake the control thread.
+pub(super) fn open_device(name: &str, registry: &Registry) -> io::Result<Tun> {
+    let device = Tun::open(name)?;
+    let descriptor = device.as_raw_fd();
+    registry.register(&mut SourceFd(&descriptor), TUN, Interest::READABLE)?;
+    Ok(device)
+}
+
+fn no_path(local: IpAddr, remote: IpAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => format!("{local} is no address of this node"),
+        _ => format!("no way to {remote}: {error}"),
+    }
+}
+
+/// An end, with its port where it has one.
+fn end_text(end: SocketAddr) -> String {
+    match end.port() {
+        0 => end.ip().to_string(),
+        _ => end.to_string(),
+    }
+}
