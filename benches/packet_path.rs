@@ -43,6 +43,7 @@ fn fib() -> Fib {
         all_routers_v6: GROUP_V6,
         routing_type: 253,
         ports_option: 0x5e,
+        hop_by_hop_option: 0x1e,
     };
     let mut fib = FibBuilder::new(code_points, (0..=NEXT_HOPS).map(port).collect());
     let rewrite = ethernet::header([4; 6], [2; 6], ethernet::TYPE_IPV4);

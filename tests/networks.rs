@@ -156,6 +156,7 @@ impl Network {
             all_routers_v6: GROUP_V6,
             routing_type: PROTOCOL,
             ports_option: 0x5e,
+            hop_by_hop_option: 0x1e,
         });
         // Shortest ways there and back may differ.
         if let xcast::rib::PortPolicy::All(ports) = &mut settings.ports {

@@ -17,6 +17,8 @@ mod support;
 
 #[path = "tunnels/daemons.rs"]
 mod daemons;
+#[path = "tunnels/hostile.rs"]
+mod hostile;
 #[path = "tunnels/keys.rs"]
 mod keys;
 #[path = "tunnels/kinds.rs"]
@@ -73,6 +75,11 @@ impl Line {
     }
 
     fn new(way: Way) -> Line {
+        Line::with(way, "")
+    }
+
+    /// The same with more of `[router]`.
+    fn with(way: Way, more: &str) -> Line {
         let mut lab = Line::network();
         let end = |node| lab.address_of(way.outer, node, "r").to_string();
         let (x1, x3) = (end("x1"), end("x3"));
@@ -82,6 +89,9 @@ impl Line {
         };
         let forth = tunnel("t", way.kind, (&x1, &x3), "", &[subnet(3), subnet(4)]);
         let back = tunnel("t", way.kind, (&x3, &x1), "", &[subnet(0)]);
+        // Which says how many workers there are itself, where it is set.
+        let more = if std::env::var_os("XCAST_TEST_WORKERS").is_some() { "" } else { more };
+        let [forth, back] = [forth, back].map(|config| more.to_owned() + &config);
         lab.start_routers_with(&[("x1", &forth), ("x3", &back)]);
         lab.wait_for_tunnel("x1", "up");
         lab.wait_for_tunnel("x3", "up");

@@ -101,7 +101,7 @@ lab_starts() {
 # lab_capture_start DIRECTORY: one capture a link, at the end that receives: what a router sends
 # past the kernel's queues shows there only.
 lab_capture_start() {
-  local link x y names=() filter='ip proto 253 or udp'
+  local link x y names=() filter='ip proto 253 or ip proto 4 or udp'
   # Over IPv6 Xcast is a Routing header (43).
   [[ -z $LAB_IPV6 ]] || filter+=' or ip6 proto 43'
   mkdir -p "$1"
@@ -179,7 +179,7 @@ lab_count() {
         function number(text) { sub(/.*[( ]/, "", text); return text + 0 }
         function count(xcast,    way, form) {
           way = $1 == x_mac ? x " " y : $1 == y_mac ? y " " x : "? ?"
-          form = way " " (protocol == xcast ? "xcast" : protocol == 17 ? "unicast" : "other")
+          form = way " " (protocol == xcast ? "xcast" : protocol == 17 ? "unicast" : protocol == 4 ? "tunnel" : "other")
           packets[form]++
           sum[form] += bytes
         }

@@ -29,12 +29,13 @@ lab_spawn() {
   lab_spawn_words "$name" "$host" "${LAB_WORDS[@]}" "$@"
 }
 lab_spawn_words() {
-  local name=$1 host=$2
+  # A run's lock is not for what outlives it.
+  local name=$1 host=$2 lock=${LAB_LOCK:-$LAB_PIPE}
   shift 2
   # Truncated before anything waits for a line in them.
   : >"$LAB_STATE/logs/$name.out"
   : >"$LAB_STATE/logs/$name.err"
-  setsid "$@" </dev/null >"$LAB_STATE/logs/$name.out" 2>"$LAB_STATE/logs/$name.err" {LAB_PIPE}<&- &
+  setsid "$@" </dev/null >"$LAB_STATE/logs/$name.out" 2>"$LAB_STATE/logs/$name.err" {LAB_PIPE}<&- {lock}<&- &
   LAB_SPAWNED[$name]=$!
   printf '%s %s %s\n' "$!" "$host" "${LAB_INSIDE:+inside}" >"$LAB_STATE/pids/$name"
 }

@@ -218,6 +218,6 @@ json_amount() { printf '{"packets":%d,"bytes":%d}' "$1" "$2"; }
 # Ends what a run has started.
 lab_end_run() {
   local names
-  mapfile -t names < <(lab_recorded | grep -E '^(capture|receiver)-')
+  mapfile -t names < <(lab_recorded | grep -E '^(capture-|receiver-|sender$)')
   ((${#names[@]} == 0)) || lab_end "${names[@]}"
 }

@@ -28,6 +28,7 @@ END
         "$(json_string "${host,,}")" "$(json_string "$(lab_socket "$host")")"
       # Captures do not see what XDP takes before the kernel does.
       printf '\n[ports]\ndriver = "packet"\n'
+      if declare -F lab_router_configuration >/dev/null; then lab_router_configuration "$host"; fi
     } >"$LAB_STATE/${host,,}.toml"
   done
 }
@@ -35,10 +36,11 @@ END
 lab_start_routers() {
   local host
   lab_write_configurations
-  for host in "${LAB_ROUTERS[@]}"; do
-    lab_spawn "$host" "$host" "$XCAST" router run --config "$LAB_STATE/${host,,}.toml"
-  done
+  for host in "${LAB_ROUTERS[@]}"; do lab_spawn_router "$host"; done
   lab_await 20 ready out '^ready' "${LAB_ROUTERS[@]}"
+}
+lab_spawn_router() {
+  lab_spawn "$1" "$1" "$LAB_STATE/xcast" router run --config "$LAB_STATE/${1,,}.toml"
 }
 
 # lab_ask SECONDS HOST WORDS...: xcast show WORDS of HOST's router.

@@ -91,6 +91,10 @@ lab_host_commands() {
     [[ -n ${LAB_MTUS[$link]:-} ]] || link=$peer:$host
     printf 'link set to-%s mtu %d up\n' "$peer" "$(lab_mtu "$link")"
   done
+  if lab_forwards "$host" && declare -F lab_routes >/dev/null; then
+    lab_routes "$host"
+    return
+  fi
   for peer in ${LAB_PEERS[$host]}; do
     via=$(lab_address "$peer" "$host")
     via_v6=$(lab_address_v6 "$peer" "$host")
@@ -112,6 +116,7 @@ lab_links_are_up() {
 }
 
 lab_up() {
+  if declare -F lab_needs >/dev/null; then lab_needs; fi
   lab_binary
   if [[ -z ${LAB_INSIDE:-} ]]; then
     lab_claim
@@ -122,10 +127,11 @@ lab_up() {
   if lab_is_native; then
     lab_build_network
     lab_start_routers
+    if declare -F lab_started >/dev/null; then lab_started; fi
     : >"$LAB_STATE/up"
   else
     lab_holder_start
-    lab_enter up --quiet
+    lab_enter up --quiet "${LAB_SHAPE[@]}"
   fi
   lab_on_exit_nothing
   [[ -z ${LAB_QUIET:-} ]] || return 0
@@ -285,7 +291,7 @@ lab_around() {
   shift
   LAB_AROUND=$LAB_SUFFIX
   lab_on_exit lab_around_end
-  lab_attend "$LAB_DIRECTORY/$LAB" up --quiet --suffix "$LAB_SUFFIX" || exit
+  lab_attend "$LAB_DIRECTORY/$LAB" up --quiet --suffix "$LAB_SUFFIX" "${LAB_SHAPE[@]}" || exit
   lab_attend "$@" || exit
 }
 
@@ -327,12 +333,12 @@ END
 }
 
 # The options of all verbs. What a lab's run has beyond them it takes from LAB_OPTIONS, which it
-# fills with "NAME" -> default before it calls.
+# fills with "NAME" -> default before it calls; those that LAB_SHAPING names are for up, too.
 lab_main() {
   local verb='' words=() name
   if [[ ${1:-} == --holder ]]; then lab_holder "$2"; fi
   if [[ ${1:-} == --anchor ]]; then lab_anchor "$2"; fi
-  LAB_SUFFIX='' LAB_JSON='' LAB_QUIET='' LAB_RUN_OPTIONS=()
+  LAB_SUFFIX='' LAB_JSON='' LAB_QUIET='' LAB_RUN_OPTIONS=() LAB_SHAPE=()
   while (($#)); do
     # What follows the host of an exec belongs to its command.
     if [[ $verb == exec && ${#words[@]} -gt 0 ]]; then
@@ -361,13 +367,15 @@ lab_main() {
       --*)
         name=${1#--}
         name=${name%%=*}
-        [[ -n ${LAB_OPTIONS["$name"]:-} && ${verb:-run} == run ]] || fail 2 "unknown option --$name; see --help"
+        [[ -n ${LAB_OPTIONS["$name"]:-} && (${verb:-run} == run || ($verb == up && " ${LAB_SHAPING[*]-} " == *" $name "*)) ]] ||
+          fail 2 "unknown option --$name; see --help"
         if [[ $1 == *=* ]]; then LAB_OPTIONS["$name"]=${1#*=}; else
           (($# > 1)) || fail 2 "--$name takes a value"
           LAB_OPTIONS["$name"]=$2
           shift
         fi
         LAB_RUN_OPTIONS+=("--$name" "${LAB_OPTIONS[$name]}")
+        [[ " ${LAB_SHAPING[*]-} " != *" $name "* ]] || LAB_SHAPE+=("--$name" "${LAB_OPTIONS[$name]}")
         ;;
       *) if [[ -z $verb ]]; then verb=$1; else words+=("$1"); fi ;;
     esac

@@ -2,8 +2,9 @@
 //!
 //! A configuration is one TOML text. [`parse`] turns it into a [`Config`] or into all of its
 //! errors at once, each a [`Diagnostic`] with the bytes it is about; [`parse_experiment`] reads
-//! just the code points that every program with Xcast on a wire needs. A [`Config`] prints itself
-//! as TOML with every default explicit, and that text parses to an equal [`Config`].
+//! just the code points that every program with Xcast on a wire needs, [`parse_relays`] the relays
+//! that a host knows. A [`Config`] prints itself as TOML with every default explicit, and that text
+//! parses to an equal [`Config`].
 //!
 //! Nothing here does I/O or knows packets: a text goes in, values come out.
 //!
@@ -46,6 +47,7 @@ mod nearest;
 mod not_in_effect;
 mod print;
 mod read;
+mod relays;
 mod sections;
 mod values;
 
@@ -56,6 +58,7 @@ pub use config::{
 };
 pub use diagnostic::{Diagnostic, Severity};
 pub use ipnetwork::IpNetwork;
+pub use relays::Relays;
 
 use diagnostic::Report;
 use document::{Document, Source};
@@ -92,6 +95,33 @@ pub fn parse_experiment(text: &str) -> Result<Experiment, Vec<Diagnostic>> {
         Some(experiment) if !has_error(&diagnostics) => Ok(experiment),
         _ => Err(diagnostics),
     }
+}
+
+/// Reads a host's `relays.toml`.
+///
+/// ```
+/// let text = r#"
+/// relays = ["relay1.example:1021", "[2001:db8::1]:1021"]
+/// keys = ["hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="]
+/// private-key-file = "/etc/xcast/host.key"
+/// "#;
+/// let relays = router_config::parse_relays(text).expect("it is well-formed");
+/// assert_eq!(relays.relays[0], "relay1.example:1021");
+///
+/// let diagnostics = router_config::parse_relays("relay = []").expect_err("a key is mistyped");
+/// let complaint = "relays.toml:1:1: error: unknown key `relay`, did you mean `relays`?";
+/// assert_eq!(diagnostics[0].render("relays.toml", "relay = []"), complaint);
+/// ```
+///
+/// # Errors
+/// Everything that is wrong with the text, by position.
+pub fn parse_relays(text: &str) -> Result<Relays, Vec<Diagnostic>> {
+    let source = Source::new(text);
+    let document = Document::parse(&source);
+    let report = Report::default();
+    let relays = relays::read(document.root(), &report);
+    let diagnostics = document.settle(report);
+    if has_error(&diagnostics) { Err(diagnostics) } else { Ok(relays) }
 }
 
 fn has_error(diagnostics: &[Diagnostic]) -> bool {

@@ -10,38 +10,25 @@ use crate::diagnostic::Report;
 struct Inert {
     /// `TABLE.KEY`, or the table alone.
     path: &'static str,
-    when: When,
     /// What happens instead.
     instead: &'static str,
 }
 
-/// The written values that are concerned. What is not written never is.
-enum When {
-    Written,
-    NotEmpty,
-}
+const NOT_IN_EFFECT: &[Inert] = &[inert("router.metrics", "no metrics are served")];
 
-const NOT_IN_EFFECT: &[Inert] = &[
-    inert("router.metrics", When::Written, "no metrics are served"),
-    inert("router.anycast-addresses", When::NotEmpty, "packets to them are not taken"),
-    inert("semi-permeable.accept", When::NotEmpty, "no semi-permeable tunnel is opened"),
-];
-
-const fn inert(path: &'static str, when: When, instead: &'static str) -> Inert {
-    Inert { path, when, instead }
+const fn inert(path: &'static str, instead: &'static str) -> Inert {
+    Inert { path, instead }
 }
 
 /// Warns of everything written in the document that is not in effect.
 pub(crate) fn warn(root: &DeTable<'_>, report: &Report) {
-    for Inert { path, when, instead } in NOT_IN_EFFECT {
+    for Inert { path, instead } in NOT_IN_EFFECT {
         let keys: Vec<&str> = path.split('.').collect();
         for value in written(root, &keys) {
-            if when.concerns(value.get_ref()) {
-                let label = When::label(keys.last().unwrap_or(path), value.get_ref());
-                let message =
-                    format!("`{label}` is accepted but not in effect in this release: {instead}");
-                report.warning(value.span(), message);
-            }
+            let label = label(keys.last().unwrap_or(path), value.get_ref());
+            let message =
+                format!("`{label}` is accepted but not in effect in this release: {instead}");
+            report.warning(value.span(), message);
         }
     }
 }
@@ -68,22 +55,13 @@ fn written<'a>(table: &'a DeTable<'a>, path: &[&str]) -> Vec<&'a Spanned<DeValue
     }
 }
 
-impl When {
-    fn concerns(&self, value: &DeValue<'_>) -> bool {
-        match self {
-            Self::Written => true,
-            Self::NotEmpty => value.as_array().is_some_and(|array| !array.is_empty()),
+/// How the message names what is not in effect.
+fn label(key: &str, value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::Table(_) => format!("[{key}]"),
+        DeValue::Array(array) if array.iter().any(|value| value.get_ref().is_table()) => {
+            format!("[[{key}]]")
         }
-    }
-
-    /// How the message names what is not in effect.
-    fn label(key: &str, value: &DeValue<'_>) -> String {
-        match value {
-            DeValue::Table(_) => format!("[{key}]"),
-            DeValue::Array(array) if array.iter().any(|value| value.get_ref().is_table()) => {
-                format!("[[{key}]]")
-            }
-            _ => key.to_owned(),
-        }
+        _ => key.to_owned(),
     }
 }

@@ -324,6 +324,17 @@ fn the_router_itself_is_checked() {
 }
 
 #[test]
+fn service_addresses_need_a_list_of_sources() {
+    let router = "[router]\nname = 'r1'\nanycast-addresses = ['192.0.2.53']\n";
+    let complaint = "r.toml:12:21: error: `anycast-addresses` in `[router]` needs `sources` in \
+                     `[limits]`: packets to them are taken from listed sources alone";
+    assert_eq!(errors(&format!("{EXPERIMENT}{router}")), [complaint]);
+    assert_eq!(errors(&format!("{EXPERIMENT}{router}[limits]\nsources = []\n")), [complaint]);
+    let listed = format!("{EXPERIMENT}{router}[limits]\nsources = ['10.0.0.0/8']\n");
+    assert!(router_config::parse(&listed).is_ok());
+}
+
+#[test]
 fn code_points_of_others_are_refused() {
     let with = |key: &str, value: u8| {
         let lines = EXPERIMENT.lines().map(|line| match line.split_once(" = ") {
@@ -376,13 +387,7 @@ fn what_is_not_in_effect_is_warned_of_only_where_it_is_written() {
                       compact = true\n[ports]\ndriver = 'xdp'\n[[port]]\ninterface = 'eth0'\n\
                       [[port]]\ninterface = 'eth1'\ndriver = 'xdp'\nxcast-neighbors = 'probe'\n\
                       [semi-permeable]\naccept = ['::/0']\n";
-    assert_eq!(
-        warnings(everything),
-        [
-            "r.toml:3:11: warning: `metrics`: no metrics are served",
-            "r.toml:16:10: warning: `accept`: no semi-permeable tunnel is opened",
-        ]
-    );
+    assert_eq!(warnings(everything), ["r.toml:3:11: warning: `metrics`: no metrics are served"]);
 }
 
 #[test]

@@ -107,11 +107,14 @@ impl Liveness {
         }
     }
 
-    /// The end cannot be asked any more: it is down at once.
+    /// The end has left, or cannot be asked any more: it is down at once, which says nothing against
+    /// it when it comes back.
     pub fn stop(&mut self, now: Time) {
         self.next = None;
         self.sent.clear();
+        let needed = self.answers_needed;
         self.fall(now);
+        self.answers_needed = needed;
     }
 
     /// Does what is due; returns the number to be sent to the end now, if any.

@@ -134,8 +134,8 @@ impl Peers {
         let ends = &self.ends;
         self.dials.retain(|dial| {
             let key = dial.expected.and_then(|key| ends.get(&key));
-            let renewed = || !key.is_some_and(|end| end.is_renewing && end.has_session());
-            !dial.is_hopeless() && !(dial.origin == Origin::Rekey && renewed())
+            let renewing = || key.is_some_and(|end| end.is_renewing && end.has_session());
+            !dial.is_hopeless() && (dial.origin != Origin::Rekey || renewing())
         });
     }
 
@@ -241,7 +241,10 @@ impl Peers {
         }
         for (event, id, reason) in events {
             match event {
-                Event::Up => self.tell(key, Output::Up),
+                Event::Up => {
+                    self.grant_lease(key, now);
+                    self.tell(key, Output::Up);
+                }
                 Event::Down => {
                     self.outputs.push_back(Output::Down(id, reason));
                     let there = self.dials.iter_mut().filter(|dial| dial.key() == Some(key));

@@ -1,5 +1,7 @@
 //! From the router's own types to what `show` prints.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -160,6 +162,10 @@ pub struct Backbone {
     pub leases: Vec<String>,
     /// The other ends, those that are down too.
     pub ends: Vec<BackboneEnd>,
+    /// Control messages that were not taken, by reason. In `show drops` those over the rate of
+    /// handshakes are among `unknown-end`, and malformed ones under `length`.
+    #[serde(default)]
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// An authenticated end of a tunnel.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use router_config::{Config, IpNetwork, TunnelKind};
 
 use crate::backbone::peers::{self, EndId, EndView, Output, Pinned, Role, Seed};
-use crate::backbone::{Counters, Peers, PrivateKey, PublicKey};
+use crate::backbone::{Counters, Peers, PrivateKey, PublicKey, Refusal};
 use crate::control;
 use crate::fib::Prefix;
 use crate::forward::Time;
@@ -93,10 +93,12 @@ pub(super) struct Backbone {
 }
 
 impl Backbone {
-    /// What the configuration asks for; `None` if no end is to have a key.
+    /// What the configuration asks for, of a node with these addresses of its `own`; `None` if no end
+    /// is to have a key.
     pub(super) fn wanted(
         config: &Config,
         seeds: &Seeds,
+        own: Vec<IpAddr>,
     ) -> Result<Option<peers::Config>, BackboneError> {
         let tunnels = config.tunnel.iter().filter(|tunnel| tunnel.kind == TunnelKind::Udp);
         let keyed: Vec<_> = tunnels.filter_map(|t| Some((t, t.keys.as_ref()?))).collect();
@@ -137,7 +139,7 @@ impl Backbone {
             seeds: seeds.map(|address| Seed { address, key: None }).collect(),
             prefixes: networks(backbone.map(|backbone| &backbone.prefixes)),
             leases: networks(backbone.map(|backbone| &backbone.leases)),
-            reserved: Vec::new(),
+            reserved: own,
             accept_default: backbone.is_some_and(|backbone| backbone.accept_default),
             name: config.router.name.clone(),
         }))
@@ -174,6 +176,11 @@ impl Backbone {
         self.peers.poll_timeout()
     }
 
+    /// What is known of all ends.
+    pub(super) fn ends(&self) -> impl Iterator<Item = EndView> {
+        self.peers.ends()
+    }
+
     pub(super) fn close_all(&mut self, now: Time) {
         self.peers.close_all(now);
     }
@@ -201,6 +208,10 @@ impl Backbone {
             prefixes: texts(&self.prefixes),
             leases: texts(&self.leases),
             ends: self.peers.ends().map(end).collect(),
+            refused: Refusal::ALL
+                .iter()
+                .map(|refusal| (refusal.name().to_owned(), self.counters().count(*refusal)))
+                .collect(),
         }
     }
 }

@@ -122,7 +122,13 @@ fn fate(fib: &Fib, rib: &Rib, run: &Output, index: usize, address: IpAddr, first
         (None, Some(_)) => "forward",
         (Some(_), _) => "drop",
     };
-    let (interface, tunnel) = names(port);
+    let into_tunnel = replica
+        .filter(|replica| replica.form == Form::Xcast)
+        .and_then(|_| native_tunnel(fib, address));
+    let (interface, tunnel) = match into_tunnel {
+        Some(name) => (None, Some(name)),
+        None => names(port),
+    };
     let of_link = port.filter(|port| port.tunnel.is_none());
     let state = of_link.zip(hop).map(|(port, (_, hop))| {
         let known = rib.neighbor_state(port.interface, hop);
@@ -163,7 +169,14 @@ fn next_hop(fib: &Fib, replica: &Replica) -> Option<(PortId, IpAddr)> {
 
 fn planned(fib: &Fib, replica: &Replica, addresses: &[IpAddr], id: usize) -> PlannedReplica {
     let hop = next_hop(fib, replica);
-    let (interface, tunnel) = names(hop.and_then(|(port, _)| fib.port(port)));
+    let first = addresses.get(replica.live.leading_zeros() as usize);
+    let into_tunnel = first
+        .filter(|_| replica.form == Form::Xcast)
+        .and_then(|address| native_tunnel(fib, *address));
+    let (interface, tunnel) = match into_tunnel {
+        Some(name) => (None, Some(name)),
+        None => names(hop.and_then(|(port, _)| fib.port(port))),
+    };
     let served = live_indices(replica.live).filter_map(|index| addresses.get(index));
     PlannedReplica {
         id,
@@ -174,6 +187,13 @@ fn planned(fib: &Fib, replica: &Replica, addresses: &[IpAddr], id: usize) -> Pla
         destinations: served.map(IpAddr::to_string).collect(),
         bytes: replica.ip_len(),
     }
+}
+
+/// The tunnel that an address is routed into, of those whose packets leave by other ports.
+fn native_tunnel(fib: &Fib, address: IpAddr) -> Option<String> {
+    let Entry::Gateways(group) = fib.entry_for(address, None) else { return None };
+    let port = fib.port(fib.adjacency(*fib.members(group).first()?).port)?;
+    port.tunnel.filter(|tunnel| tunnel.encapsulation.is_native()).map(|_| port.name.clone())
 }
 
 /// The name of a port that is an interface, and of one that is a tunnel.
@@ -250,6 +270,7 @@ mod tests {
             all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
             routing_type: 253,
             ports_option: 0x5e,
+            hop_by_hop_option: 0x1e,
         }));
         rib.apply(Change::Link(Link {
             index: 1,

@@ -174,14 +174,14 @@ impl Daemon {
         let code_points = settings.code_points;
         let mut rib = Rib::new(settings);
         let mut tunnels = Tunnels::new(&config, &waker, secret);
-        tunnels.configure(&config, &seeds, &mut rib, registry)?;
         let mut changes = Vec::new();
         mirror.synchronize(&mut changes)?;
         for change in changes {
             rib.apply(change);
         }
+        tunnels.configure(&config, &seeds, &mut rib, registry)?;
         let fib = Arc::new(rib.compile());
-        let mut ports = Ports::open(&config.router.name, code_points)?;
+        let mut ports = Ports::open(&config.router.name, code_points, fib.opens_envelopes())?;
         ports.follow(&fib);
         let count = usize::from(config.router.workers);
         let drivers = drivers(&config, may_load);
@@ -223,15 +223,20 @@ impl Daemon {
 
     /// What the router begins with, in words: ports that are up and down, and routes.
     pub fn summary(&self) -> String {
-        let (up, down): (Vec<_>, Vec<_>) =
-            self.fib.ports().iter().flatten().partition(|port| port.up);
+        let ports = self.fib.ports().iter().flatten();
+        let (tunnels, links): (Vec<_>, Vec<_>) = ports.partition(|port| port.tunnel.is_some());
+        let (up, down): (Vec<_>, Vec<_>) = links.into_iter().partition(|port| port.up);
         let mut down: Vec<String> = down.into_iter().map(|port| port.name.clone()).collect();
         down.extend(self.rib.missing_ports());
         let down = match down.is_empty() {
             true => String::new(),
             false => format!(" (not up: {})", down.join(", ")),
         };
-        format!("{} ports up{down}, {} routes", up.len(), self.rib.route_count())
+        let tunnels = match tunnels.len() {
+            0 => String::new(),
+            count => format!(", {count} tunnels"),
+        };
+        format!("{} ports up{down}{tunnels}, {} routes", up.len(), self.rib.route_count())
     }
 
     /// Runs until a signal or a request says stop. `ready` is called once the gateways are known,
@@ -304,6 +309,7 @@ impl Daemon {
         self.note_used();
         let fib = Arc::new(self.rib.compile());
         self.workers.publish(Arc::clone(&fib));
+        self.tunnels.send_messages();
         self.retired.push(std::mem::replace(&mut self.fib, fib));
         self.free_retired();
         self.ports.follow(&self.fib);
@@ -493,10 +499,13 @@ impl Daemon {
     /// Takes up what may change while running: ports, routes, neighbors and limits.
     fn reload(&mut self) -> Result<(), String> {
         let config = (self.reread)()?;
-        let fixed = |config: &Config| (config.experiment, config.router.clone());
+        let fixed = |config: &Config| {
+            let opens_envelopes = !config.semi_permeable.accept.is_empty();
+            (config.experiment, config.router.clone(), opens_envelopes)
+        };
         if fixed(&config) != fixed(&self.config) {
-            return Err("[experiment] and [router] cannot change while the router runs: \
-                        restart it"
+            return Err("[experiment], [router] and whether [semi-permeable] accepts anything \
+                        cannot change while the router runs: restart it"
                 .to_owned());
         }
         self.rib.set_settings(rib_settings(&config, self.secret));
@@ -533,5 +542,6 @@ pub fn code_points(experiment: &router_config::Experiment) -> CodePoints {
         all_routers_v6: experiment.all_routers_v6,
         routing_type: experiment.routing_type,
         ports_option: experiment.ports_option,
+        hop_by_hop_option: experiment.hop_by_hop_option,
     }
 }

@@ -41,19 +41,27 @@ impl Held {
 
 impl Ports {
     /// Sets the kernel-side drop up under the router's name; without it (no nftables, no
-    /// privilege) the router works all the same, and says so.
+    /// privilege) the router works all the same, and says so. `envelopes`: packets in semi-permeable
+    /// tunnels are dropped too.
     ///
     /// # Errors
     /// Another router of this name runs here: both would forward every packet.
-    pub(super) fn open(router: &str, code_points: CodePoints) -> Result<Ports, KernelError> {
+    pub(super) fn open(
+        router: &str,
+        code_points: CodePoints,
+        envelopes: bool,
+    ) -> Result<Ports, KernelError> {
         let CodePoints { ip_protocol, routing_type, .. } = code_points;
-        let drop = match IngressDrop::open(router, ip_protocol, routing_type) {
+        let mut drop = match IngressDrop::open(router, ip_protocol, routing_type) {
             Err(error @ KernelError::Owned { .. }) => return Err(error),
             other => other.map_err(|error| {
                 tracing::warn!(%error, "no kernel-side drop: the kernel's stack sees Xcast too");
                 error.to_string()
             }),
         };
+        if let (Ok(drop), true) = (&mut drop, envelopes) {
+            drop.add_envelopes(code_points.hop_by_hop_option);
+        }
         Ok(Ports { code_points, drop, held: BTreeMap::new() })
     }
 

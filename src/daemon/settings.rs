@@ -36,6 +36,8 @@ pub fn rib_settings(config: &Config, secret: u64) -> Settings {
         static_routes: leases(config).chain(routes).collect(),
         limits: Limits {
             emission: config.backbone.as_ref().map(emission),
+            anycast: config.router.anycast_addresses.clone(),
+            accept: config.semi_permeable.accept.iter().copied().map(prefix).collect(),
             sources: config.limits.sources.iter().copied().map(prefix).collect(),
             destinations: config.limits.destinations.iter().copied().map(prefix).collect(),
             allow_icmp_echo: config.limits.allow_icmp_echo,

@@ -213,7 +213,11 @@ impl Sockets {
         (id, port): (PortId, &Port),
         engine: &mut PacketEngine,
     ) -> Option<io::Result<()>> {
-        let Tunnel { encapsulation, local, remote } = port.tunnel?;
+        if port.tunnel?.encapsulation.is_native() {
+            // What goes into it leaves by the ports of links.
+            return Some(Ok(()));
+        }
+        let Tunnel { encapsulation, local, remote, .. } = port.tunnel?;
         let sockets = Arc::clone(&self.tunnels);
         let opened = TunnelTransmitter::new(sockets, encapsulation, local.ip(), remote);
         Some(opened.map(|transmitter| {
@@ -308,7 +312,8 @@ impl Sockets {
         registry: &Registry,
     ) -> io::Result<(Device, Vec<Share>)> {
         let Port { interface: index, mtu, link_address, .. } = *port;
-        let interface = Interface { index, mtu, link_address, code_points: fib.code_points() };
+        let (code_points, envelopes) = (fib.code_points(), fib.opens_envelopes());
+        let interface = Interface { index, mtu, link_address, code_points, envelopes };
         let (device, shares) = device::open_shared(interface, driver, 1 + self.peers.len())?;
         register(registry, id, &device.receiver.descriptors())?;
         for (peer, (receiver, _)) in self.peers.iter().zip(&shares) {

@@ -32,14 +32,19 @@ const TUN: Token = Token(3);
 const MTU_INTERVAL: Duration = Duration::from_secs(1);
 /// The least that is made of a path.
 const MTU_MIN: u32 = 576;
-/// Packets that are taken from a TUN device at once.
-const TUN_BATCH: usize = 64;
+/// Packets that are taken from a TUN device at once: more than wait in one, as the event queue tells
+/// only what is new.
+const TUN_BATCH: usize = 1024;
 
 /// All tunnels of a router.
 pub(super) struct Tunnels {
     sockets: Arc<TunnelSockets>,
     each: Vec<Each>,
     backbone: Option<Backbone>,
+    /// Control messages to be sent once the next Fib holds, and where to.
+    messages: Vec<(SocketAddr, Vec<u8>)>,
+    /// The next Fib is still to come.
+    is_ahead: bool,
     /// By which the node's own stack reaches hosts with leased addresses.
     device: Option<Tun>,
     /// The tunnels to ends that are not configured, by the end.
@@ -59,6 +64,8 @@ impl Tunnels {
             sockets: Arc::new(TunnelSockets::new(port, Some(Arc::clone(alarm)))),
             each: Vec::new(),
             backbone: None,
+            messages: Vec::new(),
+            is_ahead: false,
             device: None,
             found: BTreeMap::new(),
             unwanted: 0,
@@ -84,7 +91,7 @@ impl Tunnels {
         registry: &Registry,
     ) -> Result<(), BackboneError> {
         let (now, port) = (self.time(), config.experiment.tunnel_port);
-        let wanted = Backbone::wanted(config, seeds)?;
+        let wanted = Backbone::wanted(config, seeds, rib.addresses().collect())?;
         match (&mut self.backbone, wanted) {
             (Some(backbone), Some(wanted)) => backbone.reconfigure(wanted, now),
             (backbone, wanted) => *backbone = wanted.map(|wanted| Backbone::new(wanted, now)),
@@ -105,6 +112,7 @@ impl Tunnels {
         for (ends, tunnel) in listed {
             let known = before.remove(&ends.name);
             self.each.push(known.unwrap_or_else(|| match tunnel.keys.is_some() {
+                _ if ends.tunnel.encapsulation.is_native() => Each::native(ends),
                 true => Each::keyed(ends, registry),
                 false => Each::probed(ends, now, registry),
             }));
@@ -180,9 +188,10 @@ impl Tunnels {
     ) -> bool {
         let now = self.time();
         for each in &mut self.each {
-            let port = rib.tunnel_index(&each.ends.name).and_then(|index| fib.port_of(index));
             let frame = each.poll_probe(fib.code_points(), self.secret, now);
-            if let (Some(frame), Some(port)) = (frame, port) {
+            let Some(frame) = frame else { continue };
+            let index = rib.tunnel_index(&each.ends.name);
+            if let Some(port) = index.and_then(|index| fib.port_of(index)) {
                 emit(port, frame);
             }
         }
@@ -202,11 +211,7 @@ impl Tunnels {
         let mut changed = false;
         while let Some(output) = self.backbone.as_mut().and_then(Backbone::poll_output) {
             match output {
-                Output::Send { to, bytes } => {
-                    let opened = self.sockets.open(Encapsulation::Udp, to.ip());
-                    // What cannot be sent is like what is lost, and is repeated.
-                    let _unsent = opened.is_ok_and(|()| self.sockets.send_datagram(to, &bytes));
-                }
+                Output::Send { to, bytes } => self.messages.push((to, bytes)),
                 Output::Up(view) | Output::Changed(view) => {
                     changed = true;
                     self.follow_end(&view);
@@ -222,8 +227,23 @@ impl Tunnels {
         if changed {
             self.publish(rib);
             self.look_at_paths(rib);
+            self.is_ahead = true;
+        }
+        if !self.is_ahead {
+            self.send_messages();
         }
         changed
+    }
+
+    /// Sends the control messages that have waited until what they say holds: who hears of a lease
+    /// may send from it at once.
+    pub(super) fn send_messages(&mut self) {
+        self.is_ahead = false;
+        for (to, bytes) in self.messages.drain(..) {
+            let opened = self.sockets.open(Encapsulation::Udp, to.ip());
+            // What cannot be sent is like what is lost, and is repeated.
+            let _unsent = opened.is_ok_and(|()| self.sockets.send_datagram(to, &bytes));
+        }
     }
 
     fn follow_end(&mut self, view: &EndView) {
@@ -238,11 +258,13 @@ impl Tunnels {
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         let local = SocketAddr::new(any, self.sockets.udp_port());
-        let tunnel = Tunnel { encapsulation: Encapsulation::Udp, local, remote: view.address };
+        let (encapsulation, remote) = (Encapsulation::Udp, view.address);
+        let tunnel = Tunnel { encapsulation, local, remote, keyed: true };
         let mut each = Each::found(TunnelEnds {
             name: name.clone(),
             tunnel,
             interface: None,
+            strict: view.role == Role::Host,
             near: Vec::new(),
             preference: 0,
         });
@@ -325,7 +347,7 @@ impl Tunnels {
     fn look_at_paths(&mut self, rib: &mut Rib) -> bool {
         self.next_mtu = Instant::now() + MTU_INTERVAL;
         for each in &mut self.each {
-            each.look_at_path(&self.sockets);
+            each.look_at_path(&self.sockets, rib);
         }
         self.tell(rib)
     }
@@ -333,12 +355,9 @@ impl Tunnels {
     /// Tells the Rib, and the kernel's interfaces, which tunnels can be used.
     fn tell(&mut self, rib: &mut Rib) -> bool {
         let mut learnt = false;
-        for each in &self.each {
-            let state = each.state();
-            if !rib.set_tunnel_state(&each.ends.name, state) {
-                continue;
-            }
-            learnt = true;
+        for each in &mut self.each {
+            let Some(state) = each.news() else { continue };
+            learnt |= rib.set_tunnel_state(&each.ends.name, state);
             let (name, up) = (&each.ends.name, state.up);
             tracing::info!(tunnel = name, up, mtu = state.mtu, "a tunnel has changed");
             if let Some(device) = &each.device
@@ -351,7 +370,12 @@ impl Tunnels {
     }
 
     /// What `show tunnels` prints.
-    pub(super) fn states(&self) -> control::Tunnels {
+    pub(super) fn states(&mut self) -> control::Tunnels {
+        for view in self.backbone.iter().flat_map(Backbone::ends) {
+            if let Some(each) = self.each.iter_mut().find(|each| each.is_end(view.id)) {
+                each.measured(view);
+            }
+        }
         control::Tunnels { tunnels: self.each.iter().map(Each::view).collect() }
     }
 
@@ -369,11 +393,13 @@ impl Tunnels {
         let counters = self.backbone.as_ref().map(Backbone::counters).unwrap_or_default();
         let of = move |refusal: Refusal| Counters::count(&counters, refusal);
         [
-            (DropReason::UnknownEnd, of(Refusal::UnknownEnd) + self.unwanted),
+            (
+                DropReason::UnknownEnd,
+                of(Refusal::UnknownEnd) + of(Refusal::RateLimit) + self.unwanted,
+            ),
             (DropReason::BadKey, of(Refusal::BadKey)),
             (DropReason::Replay, of(Refusal::Replay)),
             (DropReason::Length, of(Refusal::Malformed)),
-            (DropReason::RateLimit, of(Refusal::RateLimit)),
         ]
         .into_iter()
     }
@@ -384,6 +410,7 @@ impl Tunnels {
         if let Some(backbone) = &mut self.backbone {
             backbone.close_all(now);
             self.follow_backbone(rib);
+            self.send_messages();
         }
     }
 }

@@ -58,6 +58,7 @@ fn fib(generation: u64, gateway: bool, host: bool) -> Fib {
         all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
         routing_type: 253,
         ports_option: 0x5e,
+        hop_by_hop_option: 0x1e,
     };
     let mut fib = FibBuilder::new(code_points, (0..3).map(port).collect());
     let rewrite = |id: u8| ethernet::header([4; 6], [2, 0, 0, 0, 0, id], ethernet::TYPE_IPV4);

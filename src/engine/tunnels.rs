@@ -109,7 +109,12 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
         index: usize,
         now: Instant,
     ) -> Option<(PortId, usize)> {
-        let (outer, buffer, start) = receiver.packet(index)?;
+        let Some((outer, buffer, start)) = receiver.packet(index) else {
+            let buffer = receiver.bytes_mut(index);
+            let packet = Packet { buffer, start: 0, port: None, to_group: false, index: 0 };
+            self.out.refuse(DropReason::IpHeader, &packet, self.time(now));
+            return None;
+        };
         match decapsulate(fib, outer, buffer, start) {
             Ok(Decapsulated::Xcast { port, start }) => return Some((port, start)),
             Ok(Decapsulated::Plain { port, start, end }) => {

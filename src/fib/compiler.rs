@@ -274,8 +274,10 @@ impl Compiler {
     /// The ends of the tunnels among the ports, sorted.
     fn ends(&self) -> Vec<(Encapsulation, SocketAddr, SocketAddr, PortId)> {
         let tunnels = (0..).zip(&self.ports).filter_map(|(id, port)| {
-            let Tunnel { encapsulation, local, remote } = port.as_ref()?.tunnel?;
-            Some((encapsulation, remote, local, id))
+            let port = port.as_ref()?;
+            let Tunnel { encapsulation, local, remote, keyed } = port.tunnel?;
+            let takes = !encapsulation.is_native() && (port.up || !keyed);
+            takes.then_some((encapsulation, remote, local, id))
         });
         let mut ends: Vec<_> = tunnels.collect();
         ends.sort_unstable();

@@ -155,6 +155,12 @@ pub struct Limits {
     pub sources: Vec<Prefix>,
     /// Prefixes that may be reached; empty = all.
     pub destinations: Vec<Prefix>,
+    /// Unicast addresses at which packets are taken too, from listed `sources` alone (RFC 5058
+    /// section 11.5).
+    pub anycast: Vec<IpAddr>,
+    /// Sources whose packets are taken out of semi-permeable tunnels (RFC 5058 section 11.3), and whose
+    /// tunnels to this node itself are opened (11.4); empty = none.
+    pub accept: Vec<Prefix>,
     /// Carry ICMP echo requests (RFC 5058 section 14).
     pub allow_icmp_echo: bool,
     /// Live destinations a second that each source may send to; 0 = unlimited.
@@ -180,6 +186,8 @@ impl Default for Limits {
         Limits {
             sources: Vec::new(),
             destinations: Vec::new(),
+            anycast: Vec::new(),
+            accept: Vec::new(),
             allow_icmp_echo: false,
             destinations_per_second: 0,
             icmp_errors_per_second: 100,
@@ -426,6 +434,23 @@ impl Fib {
     #[inline]
     pub fn limits_destinations(&self) -> bool {
         !self.limits.destinations.is_empty()
+    }
+
+    /// Whether packets to a unicast address are taken, from sources that are listed (WIRE.md
+    /// "Tunnels").
+    pub fn is_anycast(&self, destination: IpAddr) -> bool {
+        self.limits.anycast.contains(&destination)
+    }
+
+    /// Whether packets of `source` are taken out of the tunnels of others' making.
+    pub fn accepts(&self, source: IpAddr) -> bool {
+        self.limits.accept.iter().any(|prefix| prefix.contains(source))
+    }
+
+    /// Whether semi-permeable tunnels are opened at all.
+    #[inline]
+    pub fn opens_envelopes(&self) -> bool {
+        !self.limits.accept.is_empty()
     }
 
     /// Who may send, to whom, and how much.

@@ -61,6 +61,9 @@ pub struct Tunnel {
     pub local: SocketAddr,
     /// The other end.
     pub remote: SocketAddr,
+    /// The other end has a key: while it has not proved that it is there, nothing is taken from
+    /// where it should be.
+    pub keyed: bool,
 }
 
 /// What must hold for the source of a packet (WIRE.md R13).

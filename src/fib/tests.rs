@@ -19,6 +19,7 @@ fn code_points() -> CodePoints {
         all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
         routing_type: 253,
         ports_option: 0x5e,
+        hop_by_hop_option: 0x1e,
     }
 }
 

@@ -171,7 +171,7 @@ impl Cache {
     /// it by.
     #[inline]
     fn serves(&self, parsed: &Parsed) -> bool {
-        parsed.channel != 0 && !self.off
+        parsed.channel != 0 && !self.off && !parsed.is_enveloped()
     }
 
     fn tag(&self, parsed: &Parsed) -> u64 {

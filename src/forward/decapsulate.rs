@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::reason::DropReason;
-use crate::fib::{Entry, Fib, PortId};
+use crate::fib::{Entry, Fib, PortId, ReversePath};
 use crate::wire::tunnel::{self, Encapsulation, Outer};
 use crate::wire::{ipv4, ipv6};
 
@@ -132,15 +132,22 @@ pub fn send_on(fib: &Fib, port: PortId, packet: &mut [u8]) -> Result<Onward, Dro
             (ip.source().into(), ip.destination().into(), ip.hop_limit())
         }
     };
+    let back = fib.entry_for(source, Some(port));
+    match back {
+        Entry::Bad => return Err(DropReason::Source),
+        Entry::Local => return Err(DropReason::ReversePath),
+        _ if !leads_back(fib, port, back) => return Err(DropReason::ReversePath),
+        _ => {}
+    }
     match fib.entry_for(destination, Some(port)) {
         Entry::Local | Entry::LinkLocal => return Ok(Onward::Here),
         _ if destination.is_multicast() => return Ok(Onward::Here),
         Entry::Bad => return Err(DropReason::BadDestination),
         _ => {}
     }
-    match fib.entry_for(source, Some(port)) {
-        Entry::Bad | Entry::LinkLocal => return Err(DropReason::Source),
-        Entry::NoRoute | Entry::Drop | Entry::Local => return Err(DropReason::ReversePath),
+    match back {
+        Entry::LinkLocal => return Err(DropReason::Source),
+        Entry::NoRoute | Entry::Drop => return Err(DropReason::ReversePath),
         _ => {}
     }
     if !fib.source_allowed(source) {
@@ -158,6 +165,17 @@ pub fn send_on(fib: &Fib, port: PortId, packet: &mut [u8]) -> Result<Onward, Dro
         IpAddr::V6(_) => ipv6::set_hop_limit(packet, ttl - 1),
     }
     Ok(onward)
+}
+
+/// Whether a source that leads to `back` may send out of this tunnel: of a host's tunnel only who is
+/// behind it.
+fn leads_back(fib: &Fib, port: PortId, back: Entry) -> bool {
+    let strict = fib.port(port).is_none_or(|port| port.reverse_path == ReversePath::Strict);
+    let members = match back {
+        Entry::Gateways(group) => fib.members(group),
+        _ => &[],
+    };
+    !strict || members.iter().any(|id| fib.adjacency(*id).port == port)
 }
 
 /// Into another tunnel where the routes say so, else by the routes of unicast as far as this node may

@@ -32,8 +32,10 @@ mod cache;
 mod class;
 mod counters;
 mod decapsulate;
+mod envelope;
 mod fragment;
 mod inspect;
+mod native;
 mod notice;
 mod output;
 mod packet;
@@ -62,10 +64,10 @@ pub use samples::{Sample, Samples};
 pub use stage::Batch;
 
 use crate::fib::{AdjacencyId, Entry, EntryId, Fib, PortId, ReversePath};
-use budget::Budgets;
 use packet::Parsed;
 use partition::Route;
 use rewrite::{Made, Maker};
+use scratch::{Scratch, Travels};
 use stage::Staged;
 
 /// A moment, in microseconds since any start that the caller keeps to.
@@ -114,6 +116,11 @@ fn finish(
         Ok(parsed) => parsed,
         Err(reason) => return out.refuse(reason, &packet, now),
     };
+    if parsed.is_enveloped()
+        && let Err(reason) = envelope::refusal(fib, &packet, parsed)
+    {
+        return out.refuse(reason, &packet, now);
+    }
     // Where it is cached, there are none.
     let (source, entries) = entries.split_first().unwrap_or((&0, &[]));
     let route = Route { entries, source: *source, cached };
@@ -126,16 +133,17 @@ fn finish(
 /// Steps 2 to 6 for a packet that can be read.
 fn forward(
     fib: &Fib,
-    packet: Packet<'_>,
+    mut packet: Packet<'_>,
     parsed: &Parsed,
     route: Route<'_>,
     now: Time,
     out: &mut Output,
 ) {
-    out.counters.received(packet.port, parsed.xcast_len());
+    out.counters.received(packet.port, parsed.received_len());
     out.counters.destinations_received += u64::from(parsed.live.count_ones());
-    match admit(fib, &packet, parsed, now, &mut out.scratch.budgets) {
+    match admit(fib, &packet, parsed, now, &mut out.scratch) {
         Err(reason) => out.scratch.drops.add(reason, parsed.live),
+        Ok(()) if parsed.is_enveloped() => envelope::plan(fib, &packet, parsed, route, out),
         Ok(()) => {
             partition::partition(fib, &packet, parsed, route, out);
             plan::plan(fib, &packet, parsed, &mut out.scratch);
@@ -143,6 +151,9 @@ fn forward(
     }
     settle(&packet, parsed, now, out);
     if out.scratch.plans.len() > 0 {
+        if parsed.is_enveloped() {
+            envelope::take_over_congestion(&mut packet, parsed, &out.scratch);
+        }
         replicate(fib, packet, parsed, out);
     }
 }
@@ -162,7 +173,12 @@ fn answer_probe(
         out.counters.probes_returned += 1;
         return probe::hear(heard, out);
     }
-    if let Err(reason) = admit_at_all(fib, &packet, parsed) {
+    let refusal = match admit_at_all(fib, &packet, parsed) {
+        Ok(Addressed::ToGroup) => None,
+        Ok(_) => Some(DropReason::NotForThisRouter),
+        Err(reason) => Some(reason),
+    };
+    if let Some(reason) = refusal {
         out.counters.probes_refused += 1;
         return out.samples.keep(reason, &packet, now);
     }
@@ -184,16 +200,27 @@ fn admit(
     packet: &Packet<'_>,
     parsed: &Parsed,
     now: Time,
-    budgets: &mut Budgets,
+    scratch: &mut Scratch,
 ) -> Result<(), DropReason> {
-    admit_at_all(fib, packet, parsed)?;
+    let addressed = admit_at_all(fib, packet, parsed)?;
     if packet.port.is_none() {
         return Ok(());
+    }
+    if addressed != Addressed::ToGroup {
+        if parsed.is_enveloped() && !fib.accepts(parsed.source) {
+            return Ok(());
+        }
+        if addressed == Addressed::ToService {
+            scratch.travels = Travels::ToGroup;
+            if fib.limits().sources.is_empty() {
+                return Err(DropReason::SourceNotAllowed);
+            }
+        }
     }
     if !fib.source_allowed(parsed.source) {
         return Err(DropReason::SourceNotAllowed);
     }
-    if !budgets.allow(parsed.source, parsed.live.count_ones(), now) {
+    if !scratch.budgets.allow(parsed.source, parsed.live.count_ones(), now) {
         return Err(DropReason::RateLimit);
     }
     if !fib.limits().allow_icmp_echo && parsed.is_icmp_echo(packet.buffer) {
@@ -202,21 +229,60 @@ fn admit(
     Ok(())
 }
 
+/// Whom a packet is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Addressed {
+    ToGroup,
+    /// The group too, but in an envelope.
+    Enveloped,
+    /// All routers that have this unicast address (RFC 5058 section 11.5).
+    ToService,
+}
+
 /// What holds for probes too: it is for this router, and comes from where its source is.
-fn admit_at_all(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed) -> Result<(), DropReason> {
+#[inline(always)]
+fn admit_at_all(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed) -> Result<Addressed, DropReason> {
     // This node's own packets are not refused.
-    let Some(port) = packet.port else { return Ok(()) };
+    let Some(port) = packet.port else { return Ok(Addressed::ToGroup) };
     let settings = fib.port(port).ok_or(DropReason::NotForThisRouter)?;
     let group: IpAddr = match parsed.is_v6() {
         true => fib.code_points().all_routers_v6.into(),
         false => fib.code_points().all_routers_v4.into(),
     };
-    if parsed.destination != group || packet.to_group && !settings.accept_group_frames {
+    let to_group = parsed.destination == group;
+    let (addressed, mode) = match to_group && !parsed.is_enveloped() {
+        true => (Addressed::ToGroup, settings.reverse_path),
+        false => addressed_otherwise(fib, packet, parsed, to_group, settings.reverse_path)?,
+    };
+    if packet.to_group && !settings.accept_group_frames {
         return Err(DropReason::NotForThisRouter);
     }
-    match reverse_path_holds(fib, settings.reverse_path, port, parsed) {
-        true => Ok(()),
+    match reverse_path_holds(fib, mode, port, parsed) {
+        true => Ok(addressed),
         false => Err(DropReason::ReversePath),
+    }
+}
+
+/// Whom a packet is for that is in an envelope, or not to the group; and what must hold for its source.
+#[cold]
+#[inline(never)]
+fn addressed_otherwise(
+    fib: &Fib,
+    packet: &Packet<'_>,
+    parsed: &Parsed,
+    to_group: bool,
+    mode: ReversePath,
+) -> Result<(Addressed, ReversePath), DropReason> {
+    match (parsed.is_enveloped(), mode) {
+        // An envelope is a packet to one, and never for a group of stations.
+        (true, _) if to_group && !packet.to_group => {
+            Ok((Addressed::Enveloped, envelope::reverse_path(fib, parsed)))
+        }
+        (false, mode) if fib.is_anycast(parsed.destination) => match mode {
+            ReversePath::Off => Ok((Addressed::ToService, ReversePath::Loose)),
+            mode => Ok((Addressed::ToService, mode)),
+        },
+        _ => Err(DropReason::NotForThisRouter),
     }
 }
 
@@ -253,6 +319,9 @@ fn settle(packet: &Packet<'_>, parsed: &Parsed, now: Time, out: &mut Output) {
 
 /// Step 6: makes the planned copies, the last one in the received buffer.
 fn replicate(fib: &Fib, packet: Packet<'_>, parsed: &Parsed, out: &mut Output) {
+    if out.scratch.forms.readdressed {
+        return replicate_apart(fib, &packet, parsed, out);
+    }
     let count = out.scratch.plans.len();
     let answerable = packet.port.is_some() && notice::is_answerable(&packet, parsed);
     let maker = Maker::new(fib, &packet, parsed, out.scratch.forms);
@@ -274,6 +343,44 @@ fn replicate(fib: &Fib, packet: Packet<'_>, parsed: &Parsed, out: &mut Output) {
             adjacency: plan.way.adjacency(),
             form: plan.form,
             live: plan.live,
+            answerable,
+            in_place,
+            head,
+            tail,
+        };
+        if plan.fragment == 0 {
+            out.replicas.push(replica);
+        } else if !fragment::cut(parsed, replica, plan.fragment as usize, out) {
+            out.drop_late(DropReason::TransmitFailed, plan.live);
+        }
+    }
+}
+
+/// Step 6 where some copies in Xcast form are addressed otherwise than the packet: none is made in
+/// the received buffer.
+#[cold]
+#[inline(never)]
+fn replicate_apart(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed, out: &mut Output) {
+    let answerable = packet.port.is_some() && notice::is_answerable(packet, parsed);
+    let maker = Maker::new(fib, packet, parsed, out.scratch.forms);
+    for at in 0..out.scratch.plans.len() {
+        let plan = out.scratch.plans.at(at);
+        let made = match out.is_full() {
+            true => None,
+            false => maker.readdressed(&plan, packet.buffer, &mut out.heads),
+        };
+        let Some(Made { in_place, head, tail }) = made else {
+            out.drop_late(DropReason::TransmitFailed, plan.live);
+            continue;
+        };
+        let (index, form, live) = (packet.index, plan.form, plan.live);
+        let (target, adjacency) = (maker.readdressed_target(&plan, packet), plan.way.adjacency());
+        let replica = Replica {
+            packet: index,
+            target,
+            adjacency,
+            form,
+            live,
             answerable,
             in_place,
             head,

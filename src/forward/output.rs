@@ -17,13 +17,14 @@ use super::samples::Samples;
 use super::scratch::Scratch;
 use super::stage::Stage;
 use crate::fib::{Fib, PortId, Rewrite};
-use crate::wire::{ethernet, ipv6, xcast4, xcast6};
+use crate::wire::{ethernet, ipv6, semi_permeable, xcast4, xcast6};
 
 /// Octets of the transport header that belong to the head: all that X2U may change.
 pub(super) const TRANSPORT_LEN: usize = 20;
 
 /// The longest head, which is one of IPv6.
 const HEAD_LEN_MAX: usize = LINK_HEADER_LEN
+    + semi_permeable::OVERHEAD
     + ipv6::HEADER_LEN
     + EXTENSIONS_LEN_MAX
     + xcast6::HEADER_LEN_MAX

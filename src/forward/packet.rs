@@ -13,7 +13,7 @@ use super::reason::DropReason;
 use crate::fib::{Entry, Fib, PortId, mix};
 use crate::wire::ipv4::protocol;
 use crate::wire::ipv6::next_header;
-use crate::wire::{read_u16, xcast4};
+use crate::wire::{ipv6, read_address, read_u16, xcast4};
 
 /// A packet that is to be processed. Its buffer is changed: the last replica is made in it.
 pub struct Packet<'a> {
@@ -33,6 +33,8 @@ pub struct Packet<'a> {
 /// What a valid packet says, and where. All offsets are in the buffer.
 #[derive(Clone, Debug)]
 pub(super) struct Parsed {
+    /// Where the envelope begins that it came in; where it has none, as `ip`.
+    pub(super) outer: usize,
     pub(super) ip: usize,
     /// The octet that names the Xcast header's protocol.
     pub(super) protocol_at: usize,
@@ -55,6 +57,7 @@ pub(super) struct Parsed {
     /// Where a packet to the source would go; found out after the packet was parsed.
     pub(super) source_entry: Entry,
     pub(super) destination: IpAddr,
+    /// That of the envelope, where there is one.
     pub(super) ttl: u8,
     /// Whether routers on the way may fragment unicast copies.
     pub(super) may_fragment: bool,
@@ -93,6 +96,7 @@ pub(super) enum TransportChecksum {
 impl Parsed {
     /// What stands where no packet was parsed yet.
     pub(super) const NOTHING: Parsed = Parsed {
+        outer: 0,
         ip: 0,
         protocol_at: 0,
         xcast: 0,
@@ -122,6 +126,22 @@ impl Parsed {
     #[inline]
     pub(super) fn is_v6(&self) -> bool {
         self.source.is_ipv6()
+    }
+
+    /// Whether it came in the envelope of a semi-permeable tunnel.
+    #[inline]
+    pub(super) fn is_enveloped(&self) -> bool {
+        self.outer != self.ip
+    }
+
+    /// To whom the envelope is addressed that it came in.
+    pub(super) fn outer_destination(&self, buffer: &[u8]) -> Ipv6Addr {
+        read_address(buffer, self.outer + ipv6::field::DESTINATION)
+    }
+
+    /// The length of what came, an envelope included.
+    pub(super) fn received_len(&self) -> usize {
+        self.end - self.outer
     }
 
     /// The length of the IP packet as it is.

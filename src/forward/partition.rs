@@ -110,7 +110,13 @@ fn place(
 /// An address of this node (R3): its IP stack gets a unicast packet. A packet that must stay
 /// Xcast needs a copy only where it starts here: who listens for it listens on the links, as the
 /// router does.
-fn deliver(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed, live: u128, out: &mut Output) {
+pub(super) fn deliver(
+    fib: &Fib,
+    packet: &Packet<'_>,
+    parsed: &Parsed,
+    live: u128,
+    out: &mut Output,
+) {
     match parsed.keeps_xcast && packet.port.is_some() {
         true => out.scratch.seen_here |= live,
         false => {

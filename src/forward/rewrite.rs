@@ -11,11 +11,12 @@ use std::net::IpAddr;
 use super::output::{Heads, TRANSPORT_LEN, unresolved_rewrite};
 use super::packet::{Packet, Parsed, TransportChecksum};
 use super::replica::{LINK_HEADER_LEN, Span, Target};
-use super::scratch::{Forms, Plan, Way};
+use super::scratch::{Forms, Plan, Travels, Way};
 use crate::fib::Fib;
 use crate::wire::checksum::Sum;
 use crate::wire::ipv4::{self, Readdressing, protocol};
-use crate::wire::{Pruning, ethernet, ipv6, read_u16, xcast4, xcast6};
+use crate::wire::semi_permeable::{self, Envelope};
+use crate::wire::{Pruning, ethernet, ipv6, read_address, read_u16, tunnel, xcast4, xcast6};
 
 /// Where a replica's bytes are.
 pub(super) struct Made {
@@ -118,8 +119,95 @@ impl<'a> Maker<'a> {
         }
     }
 
+    /// Makes a copy in Xcast form that is addressed otherwise than its packet; it has a head of its own.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn readdressed(
+        &self,
+        plan: &Plan,
+        buffer: &[u8],
+        heads: &mut Heads,
+    ) -> Option<Made> {
+        let parsed = self.parsed;
+        let plain = Plan { travels: Travels::Plainly, ..*plan };
+        let to = match plan.travels {
+            Travels::Plainly => return self.copy_apart(plan, buffer, heads),
+            Travels::Unopened => {
+                let (span, head) = heads.take(LINK_HEADER_LEN + parsed.tail - parsed.outer)?;
+                let (link, ip) = head.split_at_mut(LINK_HEADER_LEN);
+                link.copy_from_slice(&self.link_header(plan));
+                ip.copy_from_slice(&buffer[parsed.outer..parsed.tail]);
+                ipv6::decrement_hop_limit(ip);
+                let tail = Span::new(parsed.tail, parsed.end);
+                return Some(Made { in_place: false, head: span, tail });
+            }
+            Travels::Enveloped { hop_limit } => {
+                // The head of the packet in it is taken right behind.
+                let (front, _) = heads.take(semi_permeable::OVERHEAD)?;
+                let made = self.copy_apart(&plain, buffer, heads)?;
+                let head = Span { len: front.len + made.head.len, ..front };
+                let inner_len = (made.head.len + made.tail.len) as usize - LINK_HEADER_LEN;
+                let envelope = self.envelope(plan, buffer, hop_limit);
+                self.put_in(heads.of(head), plan, envelope, inner_len);
+                return Some(Made { head, ..made });
+            }
+            Travels::ToGroup => match self.is_v6 {
+                true => self.fib.code_points().all_routers_v6.into(),
+                false => self.fib.code_points().all_routers_v4.into(),
+            },
+            Travels::ToService(id) => self.fib.adjacency(id).address,
+        };
+        let made = self.copy_apart(&plain, buffer, heads)?;
+        let gain = if plan.compact { compact_gain(parsed, plan.live) } else { 0 };
+        let ip = &mut heads.of(made.head)[LINK_HEADER_LEN..];
+        match to {
+            IpAddr::V4(to) => ipv4::set_destination(ip, to),
+            IpAddr::V6(to) => ip[ipv6::field::DESTINATION..][..16].copy_from_slice(&to.octets()),
+        }
+        let change = Sum::default().address(parsed.destination).negated().address(to);
+        self.to_port(&mut ip[parsed.transport - parsed.ip - gain..], None, change);
+        Some(made)
+    }
+
+    /// The envelope of a copy: from whom it came in one, or else from its sender.
+    fn envelope(&self, plan: &Plan, buffer: &[u8], hop_limit: u8) -> Envelope {
+        let outer = if self.parsed.is_enveloped() { self.parsed.outer } else { self.parsed.ip };
+        let destination = self.parsed.address_v6(buffer, plan.live.leading_zeros() as usize);
+        let source = read_address(buffer, outer + ipv6::field::SOURCE);
+        Envelope { source, destination, hop_limit, traffic_class: 0 }
+    }
+
+    /// Puts a packet, whose head is laid out as if it were alone, into an envelope.
+    fn put_in(&self, head: &mut [u8], plan: &Plan, envelope: Envelope, inner_len: usize) {
+        let (front, inner) = head.split_at_mut(LINK_HEADER_LEN + semi_permeable::OVERHEAD);
+        let (link, outer) = front.split_at_mut(LINK_HEADER_LEN);
+        link.copy_from_slice(&self.link_header(plan));
+        let envelope = Envelope { traffic_class: tunnel::traffic_class(inner), ..envelope };
+        envelope.emit(self.fib.code_points().hop_by_hop_option, inner_len, outer);
+    }
+
+    /// Where a copy goes that is addressed otherwise: on its link, to whom it is addressed.
+    pub(super) fn readdressed_target(&self, plan: &Plan, packet: &Packet<'_>) -> Target {
+        let address = match plan.travels {
+            Travels::ToService(id) => Some(self.fib.adjacency(id).address),
+            Travels::Unopened => Some(self.parsed.outer_destination(packet.buffer).into()),
+            _ => None,
+        };
+        match (plan.way, address) {
+            (Way::OnLink(port), Some(address)) => Target::Neighbor { port, address },
+            _ => self.target(plan, packet),
+        }
+    }
+
+    /// As [`copy`](Maker::copy), for who makes few: that is to lie in the loop that makes most.
+    #[cold]
+    #[inline(never)]
+    fn copy_apart(&self, plan: &Plan, buffer: &[u8], heads: &mut Heads) -> Option<Made> {
+        self.copy(plan, buffer, heads)
+    }
+
     /// Makes a copy with a head of its own, leaving the buffer as it is. `None` if there is no room.
-    #[inline]
+    #[inline(always)]
     pub(super) fn copy(&self, plan: &Plan, buffer: &[u8], heads: &mut Heads) -> Option<Made> {
         let parsed = self.parsed;
         let span = if plan.form.is_unicast() {
@@ -163,7 +251,7 @@ impl<'a> Maker<'a> {
         let moved = if is_unicast { parsed.rest - parsed.xcast } else { 0 };
         let shrinks = plan.compact || is_unicast && parsed.ports_run.is_some();
         let start = (parsed.ip + moved).checked_sub(LINK_HEADER_LEN).filter(|_| !shrinks);
-        let Some(start) = start else { return self.copy(plan, buffer, heads) };
+        let Some(start) = start else { return self.copy_apart(plan, buffer, heads) };
         if is_unicast {
             let only = Only::of(buffer, parsed, plan.live);
             buffer.copy_within(parsed.ip..parsed.xcast, parsed.ip + moved);

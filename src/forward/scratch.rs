@@ -161,6 +161,8 @@ impl Parts {
 pub(super) struct Forms {
     pub(super) xcast: bool,
     pub(super) unicast: bool,
+    /// Some in Xcast form are addressed otherwise than the packet.
+    pub(super) readdressed: bool,
 }
 
 /// Which way a replica goes.
@@ -183,6 +185,25 @@ impl Way {
     }
 }
 
+/// How a copy in Xcast form is addressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Travels {
+    /// As the packet that it is a copy of.
+    #[default]
+    Plainly,
+    /// To the group, whatever the packet was addressed to.
+    ToGroup,
+    /// To the service address that this adjacency stands for.
+    ToService(AdjacencyId),
+    /// In an envelope to the first of its live destinations.
+    Enveloped {
+        /// The outer hop limit.
+        hop_limit: u8,
+    },
+    /// In the envelope that the packet came in, unopened.
+    Unopened,
+}
+
 /// A replica that is to be made.
 #[derive(Clone, Copy)]
 pub(super) struct Plan {
@@ -195,6 +216,8 @@ pub(super) struct Plan {
     pub(super) dscp: Option<u8>,
     /// A copy in Xcast form lists its live destinations alone.
     pub(super) compact: bool,
+    /// Of a copy in Xcast form.
+    pub(super) travels: Travels,
 }
 
 pub(super) struct Scratch {
@@ -204,6 +227,8 @@ pub(super) struct Scratch {
     pub(super) forms: Forms,
     /// The packet is a neighbor's probe, which lists of destinations do not concern.
     pub(super) is_probe: bool,
+    /// How copies in Xcast form leave by links.
+    pub(super) travels: Travels,
     /// Destinations that are delivered without a copy.
     pub(super) seen_here: u128,
     pub(super) drops: Drops,
@@ -211,13 +236,14 @@ pub(super) struct Scratch {
 }
 
 impl Plan {
-    const NONE: Plan = Plan {
+    pub(super) const NONE: Plan = Plan {
         live: 0,
         way: Way::Host,
         fragment: 0,
         form: Form::Unicast,
         dscp: None,
         compact: false,
+        travels: Travels::Plainly,
     };
 }
 
@@ -228,6 +254,7 @@ impl Default for Scratch {
             forms: Forms::default(),
             plans: List { items: [Plan::NONE; DESTINATIONS_MAX], len: 0 },
             is_probe: false,
+            travels: Travels::Plainly,
             seen_here: 0,
             drops: Drops {
                 list: List { items: [(DropReason::IpHeader, 0); DESTINATIONS_MAX], len: 0 },
@@ -249,6 +276,7 @@ impl Scratch {
         self.forms = Forms::default();
         self.plans.len = 0;
         self.is_probe = false;
+        self.travels = Travels::Plainly;
         self.seen_here = 0;
         self.drops.list.len = 0;
         self.drops.narrowest = u32::MAX;
@@ -311,6 +339,18 @@ impl<T: Copy> List<T> {
     #[inline]
     pub(super) fn all(&self) -> &[T] {
         &self.items[..self.len]
+    }
+
+    /// Keeps those that are wanted.
+    pub(super) fn retain(&mut self, mut wanted: impl FnMut(&T) -> bool) {
+        let mut kept = 0;
+        for at in 0..self.len {
+            if wanted(&self.items[at]) {
+                self.items[kept] = self.items[at];
+                kept += 1;
+            }
+        }
+        self.len = kept;
     }
 
     pub(super) fn each(&mut self, change: impl FnMut(&mut T)) {

@@ -4,6 +4,7 @@
 mod cached;
 mod golden;
 mod loops;
+mod native;
 mod notices;
 mod options;
 mod probes;
@@ -97,6 +98,7 @@ impl Table {
             all_routers_v6: GROUP_V6,
             routing_type: 253,
             ports_option: 0x5e,
+            hop_by_hop_option: 0x1e,
         };
         let mut fib = FibBuilder::new(code_points, (0..4).map(|id| Some(port(id))).collect());
         let rewrite = |id: u8| ethernet::header([4, 0, 0, 0, 0, id], [2, 0, 0, 0, 0, id], 0x0800);
@@ -140,6 +142,8 @@ impl Table {
         Limits {
             sources: self.sources.iter().map(|text| prefix(text)).collect(),
             destinations: self.destinations.iter().map(|text| prefix(text)).collect(),
+            anycast: Vec::new(),
+            accept: Vec::new(),
             allow_icmp_echo: false,
             destinations_per_second: self.destinations_per_second,
             icmp_errors_per_second: self.icmp_errors_per_second,

@@ -26,6 +26,17 @@ pub enum HostError {
     /// The interface to send by does not exist, or is not an Ethernet interface.
     #[error("there is no Ethernet interface `{0}` here")]
     NoInterface(String),
+    /// No relay answers. Nothing was sent.
+    #[error("no relay answers: {hint} (asked: {known})")]
+    NoRelay {
+        /// Where relays were looked for, and the host's own key.
+        known: String,
+        /// What may be wrong.
+        hint: &'static str,
+    },
+    /// The relay in use leases no address. Nothing was sent.
+    #[error("the relay {0} has no address to lease")]
+    NoLease(String),
     /// The message cannot be put in a packet. Nothing was sent.
     #[error(transparent)]
     Message(#[from] MessageError),

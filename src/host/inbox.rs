@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll};
 
 use super::error::socket_error;
-use super::socket::{LOOKS_MAX, watch};
+use super::native::{LOOKS_MAX, watch};
 use super::{HostError, Network, Received, Receiver};
 use crate::rib::Settings;
 use crate::wire::CodePoints;

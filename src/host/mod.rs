@@ -7,6 +7,9 @@
 //! destinations of both IP versions will do: lists are split (`split`), and nothing is ever
 //! fragmented.
 //!
+//! By a [`Relay`] it needs no privilege, and no network that knows Xcast: the relay leases it an
+//! address and takes its packets on.
+//!
 //! ```no_run
 //! use std::net::Ipv4Addr;
 //! use std::time::Duration;
@@ -19,6 +22,7 @@
 //!     all_routers_v6: "ff02::114".parse()?,
 //!     routing_type: 253,
 //!     ports_option: 0x5e,
+//!     hop_by_hop_option: 0x1e,
 //! };
 //! let mut socket = XcastSocket::open(code_points, &Options::default())?;
 //! let to = |text: &str| {
@@ -39,15 +43,19 @@ mod answer;
 mod error;
 mod inbox;
 mod message;
+mod native;
 mod network;
 mod outcome;
 mod probing;
 mod receiver;
+mod relay;
 mod socket;
 mod split;
 mod troubles;
 mod waiting;
 
+pub use crate::backbone::{KeyError, PrivateKey, PublicKey};
+pub use crate::wire::control::Families;
 pub use error::HostError;
 pub use inbox::Inbox;
 pub(crate) use message::preferred_source;
@@ -56,5 +64,6 @@ pub use network::Network;
 pub use outcome::{Answer, Sent, Unsent};
 pub(crate) use probing::Probing;
 pub use receiver::{Received, Receiver};
+pub use relay::{Relay, RelayEvent, RelayView};
 pub use socket::{Options, XcastSocket};
 pub use troubles::{Trouble, TroubleKind};

@@ -1,12 +1,14 @@
 //! The kernel's network as a host sees it: the same Rib and Fib as a router's.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
 
 use super::{HostError, Probing};
-use crate::fib::{Fib, PortId};
+use crate::fib::{Fib, PortId, Prefix, Tunnel};
 use crate::kernel::Mirror;
-use crate::rib::{InterfaceIndex, Rib, Settings};
+use crate::rib::{InterfaceIndex, Rib, Settings, TunnelEnds, TunnelState};
+use crate::wire::tunnel::Encapsulation;
 
 /// Routes, neighbors and addresses, followed as they change.
 pub struct Network {
@@ -30,6 +32,27 @@ impl Network {
         }
         let fib = rib.compile();
         Ok(Network { mirror, rib, fib })
+    }
+
+    /// Has lists of a service address's IP version sent there, as into a tunnel of kind `anycast`.
+    pub(super) fn send_to_service(&mut self, service: IpAddr) {
+        const NAME: &str = "service";
+        let any: IpAddr = match service {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let (local, remote) = (SocketAddr::new(any, 0), SocketAddr::new(service, 0));
+        self.rib.set_tunnels(vec![TunnelEnds {
+            name: NAME.to_owned(),
+            tunnel: Tunnel { encapsulation: Encapsulation::Anycast, local, remote, keyed: false },
+            interface: None,
+            near: Prefix::new(any, 0).into_iter().collect(),
+            preference: 0,
+            strict: false,
+        }]);
+        let mtu = self.rib.narrowest_port();
+        self.rib.set_tunnel_state(NAME, TunnelState { up: true, mtu });
+        self.recompile();
     }
 
     /// What can forward now.
@@ -77,7 +100,7 @@ impl Network {
     pub(super) fn resolve(
         &mut self,
         interface: InterfaceIndex,
-        address: std::net::IpAddr,
+        address: IpAddr,
     ) -> Result<(), HostError> {
         Ok(self.mirror.resolve(interface, address)?)
     }

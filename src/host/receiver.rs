@@ -142,7 +142,12 @@ impl Receiver {
                 continue;
             }
             let link = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, arrived.interface);
-            if let Some(received) = read(fib, packet, port, self.port, self.bound, link) {
+            let bound = self.bound;
+            let is_own = |address: IpAddr| {
+                fib.entry_for(address, port) == Entry::Local
+                    && bound.is_none_or(|bound| bound == address)
+            };
+            if let Some(received) = read(fib, packet, port, self.port, is_own, link) {
                 return Ok(Some(received));
             }
         }
@@ -175,12 +180,12 @@ impl Receiver {
 
 /// An Xcast packet for one of this host's addresses and `own_port`. One that may still become
 /// unicast has not arrived: its sender or a router will see to that.
-fn read(
+pub(super) fn read(
     fib: &Fib,
     packet: &mut [u8],
     port: Option<PortId>,
     own_port: u16,
-    bound: Option<IpAddr>,
+    is_own: impl Fn(IpAddr) -> bool,
     link: SocketAddrV6,
 ) -> Option<Received> {
     let inspected = inspect(fib, packet, port).ok()?;
@@ -194,9 +199,7 @@ fn read(
     }
     let word = |at: usize| u16::from_be_bytes([datagram[at], datagram[at + 1]]);
     let is_ours = |&&(address, listed): &&(IpAddr, Option<u16>)| {
-        fib.entry_for(address, port) == Entry::Local
-            && bound.is_none_or(|bound| bound == address)
-            && listed.unwrap_or(word(2)) == own_port
+        is_own(address) && listed.unwrap_or(word(2)) == own_port
     };
     let (destination, _) = *inspected.live.iter().find(is_ours)?;
     let source = match inspected.source {

@@ -104,16 +104,23 @@ impl Troubles {
         now: Instant,
     ) {
         let kind = match error {
-            icmp::Error::TooBig { mtu } => ReportKind::TooBig { mtu },
+            icmp::Error::TooBig { mtu } => {
+                ReportKind::TooBig { mtu: mtu.saturating_sub(quote.overhead) }
+            }
             icmp::Error::TimeExceeded => ReportKind::TimeExceeded,
             icmp::Error::Unreachable(kind) => {
                 ReportKind::Unreachable { code: code(kind, quote.source.is_ipv6()) }
             }
         };
+        if let ReportKind::TooBig { mtu } = kind {
+            quote.live.iter().for_each(|destination| self.narrow(*destination, true, mtu, now));
+        }
+        self.tell(kind, quote, from);
+    }
+
+    /// Tells all live destinations of an Xcast packet what happened to it.
+    pub(super) fn tell(&mut self, kind: ReportKind, quote: &Quote, from: Option<IpAddr>) {
         for destination in &quote.live {
-            if let ReportKind::TooBig { mtu } = kind {
-                self.narrow(*destination, true, mtu, now);
-            }
             // The port is not quoted for certain, and does not matter.
             let destination = SocketAddr::new(*destination, 0);
             let kind = TroubleKind::Reported(kind);
@@ -217,7 +224,7 @@ mod tests {
             ("fd00::1", [(NoRoute, 0), (Host, 3), (Prohibited, 1)]),
         ] {
             let address: IpAddr = address.parse().unwrap();
-            let quote = Quote { source: address, live: vec![address], count: 1 };
+            let quote = Quote { source: address, live: vec![address], count: 1, overhead: 0 };
             for (kind, code) in codes {
                 troubles.quoted(icmp::Error::Unreachable(kind), &quote, None, Instant::now());
                 let expected = TroubleKind::Reported(ReportKind::Unreachable { code });
@@ -230,7 +237,8 @@ mod tests {
     fn a_list_that_was_too_big_narrows_lists_alone() {
         let (mut troubles, now) = (Troubles::default(), Instant::now());
         let live = vec![IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])];
-        let quote = Quote { source: [10, 0, 0, 9].into(), live: live.clone(), count: 2 };
+        let quote =
+            Quote { source: [10, 0, 0, 9].into(), live: live.clone(), count: 2, overhead: 0 };
         troubles.quoted(icmp::Error::TooBig { mtu: 1280 }, &quote, None, now);
         for destination in live {
             let limit = troubles.limit(destination, 1500, now);

@@ -99,6 +99,19 @@ pub fn report_errors(socket: &UdpSocket) -> io::Result<()> {
     set_option(socket.as_raw_fd(), level, option, &1)
 }
 
+/// From now on datagrams are never fragmented: one that the path does not take is refused
+/// (`EMSGSIZE`), or lost and reported as too big (see [`report_errors`]).
+///
+/// # Errors
+/// What the kernel says.
+pub fn forbid_fragments(socket: &UdpSocket) -> io::Result<()> {
+    let (level, option, value) = match socket.local_addr()? {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO),
+    };
+    set_option(socket.as_raw_fd(), level, option, &value)
+}
+
 /// How many datagrams a socket has lost since it was opened, as nobody took them in time.
 ///
 /// # Errors

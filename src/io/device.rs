@@ -45,6 +45,8 @@ pub struct Interface<'a> {
     pub link_address: [u8; 6],
     /// What an Xcast packet is.
     pub code_points: &'a CodePoints,
+    /// Packets in semi-permeable tunnels are taken, too.
+    pub envelopes: bool,
 }
 
 /// An open device.
@@ -80,8 +82,8 @@ pub fn open(interface: Interface<'_>, driver: Driver) -> io::Result<Device> {
             Err(error) => why_not.push(no_reception(&error)),
         }
     }
-    let Interface { index, mtu, code_points, .. } = interface;
-    let (receiver, sender) = packet::open(index, mtu, code_points)?;
+    let Interface { index, mtu, code_points, envelopes, .. } = interface;
+    let (receiver, sender) = packet::open(index, mtu, code_points, envelopes)?;
     let transmitter = best_transmitter(interface, driver, sender, &mut why_not);
     Ok(Device { receiver: Receiver::Packet(receiver), transmitter, why_not: in_words(&why_not) })
 }
@@ -101,7 +103,7 @@ pub fn open_shared(
     if workers < 2 {
         return Ok((open(interface, driver)?, Vec::new()));
     }
-    let Interface { index, mtu, code_points, .. } = interface;
+    let Interface { index, mtu, code_points, envelopes, .. } = interface;
     let mut why_not = Vec::new();
     let mut found = None;
     if driver == Driver::Xdp {
@@ -126,7 +128,7 @@ pub fn open_shared(
     let (receiver, transmitter, shares) = match found {
         Some(found) => found,
         None => {
-            let faces = packet::open_shared(index, mtu, code_points, workers)?;
+            let faces = packet::open_shared(index, mtu, code_points, envelopes, workers)?;
             let mut faces =
                 faces.into_iter().map(|(receiver, sender)| (Receiver::Packet(receiver), sender));
             let (receiver, sender) = faces.next().expect("there are two workers at least");
@@ -142,8 +144,8 @@ pub fn open_shared(
 }
 
 fn open_xdp(interface: Interface<'_>) -> Result<(XdpReceiver, Transmitter), xdp::XdpError> {
-    let Interface { index, mtu, link_address, code_points } = interface;
-    let (receiver, transmitter) = xdp::open(index, mtu, link_address, code_points)?;
+    let Interface { index, mtu, link_address, code_points, envelopes } = interface;
+    let (receiver, transmitter) = xdp::open(index, mtu, link_address, code_points, envelopes)?;
     Ok((receiver, Transmitter::Xdp(transmitter)))
 }
 

@@ -3,7 +3,7 @@
 //! A program is a row of blocks. Each block is a list of tests; where all of them hold it ends as
 //! the block says, and where one fails the next block begins.
 
-use crate::wire::{CodePoints, ethernet, ipv6};
+use crate::wire::{CodePoints, ethernet, ipv6, semi_permeable};
 
 /// One instruction, as the kernel has it (`struct sock_filter`).
 pub(super) type Instruction = libc::sock_filter;
@@ -44,11 +44,12 @@ pub(super) fn nothing() -> Vec<Instruction> {
 
 /// Accepts untagged frames that are for the interface's own address or for one of the two groups'
 /// (WIRE.md "On the link" 2) and hold an Xcast packet: IPv4 of the Xcast protocol, or IPv6 whose
-/// first extension header, or first behind Hop-by-Hop, is the Xcast routing header.
+/// first extension header, or first behind Hop-by-Hop, is the Xcast routing header; with `envelopes`
+/// also packets in semi-permeable tunnels.
 ///
 /// `ip_at` is where the socket's data has the IP header: 14 with `SOCK_RAW` on Ethernet, 0 with
 /// `SOCK_DGRAM`.
-pub(super) fn xcast(code_points: &CodePoints, ip_at: u32) -> Vec<Instruction> {
+pub(super) fn xcast(code_points: &CodePoints, envelopes: bool, ip_at: u32) -> Vec<Instruction> {
     const HOP_BY_HOP: u32 = ipv6::next_header::HOP_BY_HOP as u32;
     const ROUTING: u32 = ipv6::next_header::ROUTING as u32;
     let routing_type = u32::from(code_points.routing_type);
@@ -67,6 +68,11 @@ pub(super) fn xcast(code_points: &CodePoints, ip_at: u32) -> Vec<Instruction> {
         ],
         value: routing_type,
     };
+    let opening = u32::from_be_bytes(semi_permeable::opening(code_points.hop_by_hop_option));
+    let enveloped = block(
+        &[ipv6(), is(LOAD_BYTE, next_header, HOP_BY_HOP), is(LOAD_WORD, extension, opening)],
+        ACCEPT,
+    );
     [
         to_us_or_else_drop(code_points),
         block(&[is(LOAD_BYTE, VLAN_TAG_PRESENT, 1)], DROP),
@@ -88,6 +94,7 @@ pub(super) fn xcast(code_points: &CodePoints, ip_at: u32) -> Vec<Instruction> {
             ],
             ACCEPT,
         ),
+        if envelopes { enveloped } else { Vec::new() },
         vec![DROP],
     ]
     .concat()

@@ -54,7 +54,7 @@ impl XcastListener {
         let fd = socket.as_raw_fd();
         // The socket is not bound to a protocol yet, so nothing arrives before all is set.
         set_option(fd, libc::SOL_PACKET, packet::PACKET_IGNORE_OUTGOING, &1)?;
-        packet::attach_filter(fd, &mut filter::xcast(code_points, 0))?;
+        packet::attach_filter(fd, &mut filter::xcast(code_points, false, 0))?;
         packet::bind(fd, 0, libc::ETH_P_ALL as u16)?;
         Ok(XcastListener { socket, lost: 0 })
     }

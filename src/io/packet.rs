@@ -23,7 +23,7 @@ const SEND_BATCH: usize = 64;
 const SEND_BUFFER_LEN: libc::c_int = 4 << 20;
 
 /// Opens the two faces of an interface, by its index. `mtu` (octets of an IP packet) sizes the
-/// ring's slots.
+/// ring's slots; `envelopes`: packets in semi-permeable tunnels are received too.
 ///
 /// # Errors
 /// What the kernel says; without `CAP_NET_RAW` it is `PermissionDenied`.
@@ -31,8 +31,9 @@ pub fn open(
     interface: u32,
     mtu: u32,
     code_points: &CodePoints,
+    envelopes: bool,
 ) -> io::Result<(PacketReceiver, PacketTransmitter)> {
-    open_filtered(interface, mtu, &mut filter(code_points))
+    open_filtered(interface, mtu, &mut filter(code_points, envelopes))
 }
 
 /// Opens the two faces of an interface for each of several workers. The receiving ones share the
@@ -45,6 +46,7 @@ pub fn open_shared(
     interface: u32,
     mtu: u32,
     code_points: &CodePoints,
+    envelopes: bool,
     workers: usize,
 ) -> io::Result<Vec<(PacketReceiver, PacketTransmitter)>> {
     // None has a frame until all are there: as long as some are missing, the others would have
@@ -53,13 +55,13 @@ pub fn open_shared(
     let faces: Vec<_> = (0..workers).map(closed).collect::<io::Result<_>>()?;
     fanout::join(faces.iter().map(|(receiver, _)| receiver.as_raw_fd()))?;
     for (receiver, _) in &faces {
-        attach_filter(receiver.as_raw_fd(), &mut filter(code_points))?;
+        attach_filter(receiver.as_raw_fd(), &mut filter(code_points, envelopes))?;
     }
     Ok(faces)
 }
 
-fn filter(code_points: &CodePoints) -> Vec<libc::sock_filter> {
-    filter::xcast(code_points, ethernet::HEADER_LEN as u32)
+fn filter(code_points: &CodePoints, envelopes: bool) -> Vec<libc::sock_filter> {
+    filter::xcast(code_points, envelopes, ethernet::HEADER_LEN as u32)
 }
 
 fn open_filtered(

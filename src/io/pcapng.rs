@@ -281,7 +281,7 @@ fn time_stamp(message: &libc::msghdr) -> Option<SystemTime> {
 /// interface's own address.
 fn both_ways(code_points: &CodePoints) -> Vec<libc::sock_filter> {
     let packet_type = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE).cast_unsigned();
-    let incoming = filter::xcast(code_points, ethernet::HEADER_LEN as u32);
+    let incoming = filter::xcast(code_points, true, ethernet::HEADER_LEN as u32);
     // Its own first two instructions are such a test, and the third follows where it holds.
     let load = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, packet_type);
     let test = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 2, libc::PACKET_OUTGOING.into());
@@ -315,6 +315,7 @@ mod tests {
             all_routers_v6: Ipv6Addr::LOCALHOST,
             routing_type: 253,
             ports_option: 0x5e,
+            hop_by_hop_option: 0x1e,
         };
         let program = both_ways(&code_points);
         let step = |at: usize| (program[at].code, program[at].k);

@@ -102,6 +102,7 @@ impl TunnelSockets {
         let protocols: &[u8] = match encapsulation {
             Encapsulation::Ipip => &[PROTOCOL_IPV4, PROTOCOL_IPV6],
             Encapsulation::Udp => &[Kind::UDP],
+            Encapsulation::SemiPermeable | Encapsulation::Anycast => &[],
         };
         for &protocol in protocols {
             let kind = Kind { is_v6: end.is_ipv6(), protocol };

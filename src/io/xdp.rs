@@ -114,7 +114,8 @@ pub fn open_sender(interface: u32, mtu: u32) -> Result<XdpTransmitter, XdpError>
 }
 
 /// Opens both faces of an interface, by its index. `mtu` is in octets of an IP packet;
-/// `link_address` is the interface's own.
+/// `link_address` is the interface's own; `envelopes`: packets in semi-permeable tunnels are received
+/// too.
 ///
 /// # Errors
 /// What the kernel says, in most cases to loading the program or attaching it; or that frames are
@@ -124,13 +125,14 @@ pub fn open(
     mtu: u32,
     link_address: [u8; 6],
     code_points: &CodePoints,
+    envelopes: bool,
 ) -> Result<(XdpReceiver, XdpTransmitter), XdpError> {
     let needed = mtu as usize + ethernet::HEADER_LEN + HEADROOM;
     let chunk_len = CHUNK_LENS.into_iter().find(|len| needed <= *len);
     let chunk_len = chunk_len.ok_or_else(|| refused("MTU", "such long frames do not fit"))?;
 
     let map = Map::new(QUEUES_MAX).map_err(trying("map of sockets"))?;
-    let steps = program::redirect(code_points, link_address, map.descriptor());
+    let steps = program::redirect(code_points, envelopes, link_address, map.descriptor());
     let program = Program::load(&steps).map_err(trying("loading the program"))?;
 
     let Socket { fd, chunks: [incoming, outgoing] } =

@@ -73,6 +73,12 @@ impl IngressDrop {
         verdict.accept(&action).map(|()| this)
     }
 
+    /// Has interfaces that are attached from now on drop packets in semi-permeable tunnels too, which
+    /// are known by the Hop-by-Hop option `option`.
+    pub fn add_envelopes(&mut self, option: u8) {
+        self.rules.push(message::envelope(option));
+    }
+
     /// Drops on an interface from now on. Does nothing if it does already; an interface that
     /// vanished and came back is attached anew.
     ///

@@ -57,7 +57,8 @@ impl Rib {
         let ports = (0..self.ports.len()).map(|slot| self.port(slot)).collect();
         let Settings { code_points, limits, compact, secret, .. } = &self.settings;
         self.compiler.set_ports(*code_points, ports, limits.clone(), *compact, *secret);
-        self.compiler.set_native(!self.tunnels.is_empty());
+        let native = !self.tunnels.is_empty() || !limits.accept.is_empty();
+        self.compiler.set_native(native);
         let changed = self.refresh_actions();
         if !changed.is_empty() {
             self.count_prefixes(&changed);

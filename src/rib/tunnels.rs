@@ -20,6 +20,8 @@ pub struct TunnelEnds {
     pub tunnel: Tunnel,
     /// The TUN device that stands for it, if it has one.
     pub interface: Option<String>,
+    /// Nobody but what it is near to may send out of it.
+    pub strict: bool,
     /// What the other end says it is near to: routed into the tunnel behind static routes.
     pub near: Vec<Prefix>,
     /// Of tunnels whose ends are near to the same, that with the greatest one is taken.
@@ -92,9 +94,12 @@ impl Rib {
             name: ends.name.clone(),
             mtu: state.mtu,
             link_address: [0; 6],
-            addresses: vec![ends.tunnel.local.ip()],
+            addresses: Some(ends.tunnel.local.ip())
+                .filter(|own| !own.is_unspecified())
+                .into_iter()
+                .collect(),
             up: state.up,
-            reverse_path: ReversePath::Loose,
+            reverse_path: if ends.strict { ReversePath::Strict } else { ReversePath::Loose },
             accept_group_frames: false,
             tunnel: Some(ends.tunnel),
         })

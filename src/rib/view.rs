@@ -180,6 +180,13 @@ impl Rib {
         listed.keys().filter(|name| !links().any(|link| link.name == **name)).cloned().collect()
     }
 
+    /// The smallest MTU of the links that are ports and are up, in octets; 0 where there are none.
+    pub fn narrowest_port(&self) -> u32 {
+        let up = self.links.values().filter(|link| resolve::is_up(link));
+        let ports = up.filter(|link| self.settings.is_port(link));
+        ports.map(|link| link.mtu).min().unwrap_or(0)
+    }
+
     /// Whether a link is the loopback.
     pub fn is_loopback(&self, interface: InterfaceIndex) -> bool {
         self.links.get(&interface).is_some_and(|link| link.kind == LinkKind::Loopback)

@@ -13,6 +13,7 @@ mod made_up;
 mod measure;
 mod method;
 mod netns;
+mod partial;
 mod plot;
 mod progress;
 mod report;
@@ -26,6 +27,7 @@ pub(super) enum Command {
     Lookup(lookup::Lookup),
     Updates(updates::Updates),
     Netns(netns::Netns),
+    Partial(partial::Partial),
     /// A bare copy loop, which `netns` measures
     #[command(hide = true)]
     CopyLoop(copy_loop::CopyLoop),
@@ -40,6 +42,7 @@ pub(super) fn run(command: &Command) -> Result<(), Failure> {
         Command::Lookup(lookup) => lookup::run(lookup),
         Command::Updates(updates) => updates::run(updates),
         Command::Netns(netns) => netns::run(netns),
+        Command::Partial(partial) => partial::run(partial),
         Command::CopyLoop(copy_loop) => copy_loop::run(copy_loop),
         Command::Launch(launch) => launch::run(launch),
     }

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use router_config::Diagnostic;
+
 use super::Failure;
 use crate::daemon;
 use crate::wire::CodePoints;
@@ -26,16 +28,27 @@ impl Experiment {
 
     /// The code points of the file that is named, or found.
     pub(super) fn code_points(&self) -> Result<CodePoints, Failure> {
+        Ok(daemon::code_points(&self.read()?))
+    }
+
+    /// The UDP port of tunnels in that file.
+    pub(super) fn tunnel_port(&self) -> Result<u16, Failure> {
+        Ok(self.read()?.tunnel_port)
+    }
+
+    fn read(&self) -> Result<router_config::Experiment, Failure> {
         let named = self.experiment.clone().or_else(|| std::env::var_os(VARIABLE).map(Into::into));
         let path = named.unwrap_or_else(|| DEFAULT_PATH.into());
         let text = std::fs::read_to_string(&path).map_err(|error| missing(&path, &error))?;
-        let experiment = router_config::parse_experiment(&text).map_err(|diagnostics| {
-            let file = path.display().to_string();
-            let lines = diagnostics.iter().map(|diagnostic| diagnostic.render(&file, &text));
-            Failure::Usage(lines.collect::<Vec<_>>().join("\n"))
-        })?;
-        Ok(daemon::code_points(&experiment))
+        router_config::parse_experiment(&text).map_err(|wrong| rendered(&path, &text, &wrong))
     }
+}
+
+/// All that is wrong with a file.
+pub(super) fn rendered(path: &Path, text: &str, diagnostics: &[Diagnostic]) -> Failure {
+    let file = path.display().to_string();
+    let lines = diagnostics.iter().map(|diagnostic| diagnostic.render(&file, text));
+    Failure::Usage(lines.collect::<Vec<_>>().join("\n"))
 }
 
 fn missing(path: &Path, error: &std::io::Error) -> Failure {

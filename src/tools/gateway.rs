@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::experiment::Experiment;
+use super::relay::RelayArguments;
 use super::{Failure, send, show};
 use crate::host::preferred_source;
 use crate::io::pcapng::interface_index;
@@ -46,7 +47,7 @@ pub(super) struct Gateway {
     #[arg(
         long,
         value_name = "GROUP:PORT",
-        conflicts_with_all = ["channel", "name", "socket", "experiment"]
+        conflicts_with_all = ["channel", "name", "socket", "experiment", "relay"]
     )]
     emit: Option<SocketAddr>,
     /// The interface of the local network that the group is on; else the kernel chooses
@@ -70,6 +71,8 @@ pub(super) struct Gateway {
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    relay: RelayArguments,
     #[command(flatten)]
     experiment: Experiment,
 }

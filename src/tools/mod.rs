@@ -7,9 +7,11 @@ mod capture;
 mod experiment;
 mod explain;
 mod gateway;
+mod key;
 mod output;
 mod ping;
 mod recv;
+mod relay;
 mod respond;
 mod router;
 mod send;
@@ -53,6 +55,9 @@ enum Command {
     /// Write dropped packets, or those that cross a router's ports, to a file for Wireshark
     Capture(capture::Capture),
     Gateway(gateway::Gateway),
+    /// Make a key, or show the public key of one: relays and hosts know each other by theirs
+    #[command(subcommand)]
+    Key(key::Command),
     /// Measure how fast it is on this machine
     #[command(subcommand)]
     Bench(bench::Command),
@@ -109,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Respond(respond) => respond::run(&respond),
         Command::Capture(capture) => capture::run(&capture),
         Command::Gateway(gateway) => gateway::run(&gateway),
+        Command::Key(command) => key::run(&command),
         Command::Bench(command) => bench::run(&command),
     };
     let (message, status) = match done {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::relay::{self, RelayArguments};
 use super::{Failure, output};
 use crate::host::{Answer, Destination, HostError, Message, Trouble, TroubleKind, XcastSocket};
 use crate::io::datagram::ReportKind;
@@ -41,6 +42,8 @@ pub(super) struct Ping {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    relay: RelayArguments,
 }
 
 /// Interrupts are looked for so often.
@@ -60,7 +63,7 @@ pub(super) fn run(ping: &Ping) -> Result<(), Failure> {
         tally: Tally::new(&addresses),
         spread: spread(addresses.len(), ping.interval),
         interrupted: interrupts()?,
-        socket: ping.aim.open()?,
+        socket: ping.aim.open_by(Some(&ping.relay))?,
     };
     session.rounds(ping)?;
     session.explain()?;
@@ -108,6 +111,7 @@ impl Session {
         let mut due = Instant::now();
         for round in 0..ping.count {
             self.send(ping)?;
+            relay::tell(&self.socket.take_relay_events(), None);
             let is_last = round + 1 == ping.count;
             let patience =
                 if is_last { ping.aim.timeout.saturating_add(self.spread) } else { ping.interval };

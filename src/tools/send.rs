@@ -7,9 +7,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::experiment::Experiment;
+use super::relay::{self, RelayArguments, families};
 use super::{Failure, output};
 use crate::forward::{Counters, DropReason};
-use crate::host::{Destination, HostError, Message, Options, TroubleKind, XcastSocket};
+use crate::host::{
+    Destination, HostError, Message, Options, RelayEvent, RelayView, TroubleKind, XcastSocket,
+};
 
 #[derive(clap::Args)]
 pub(super) struct Send {
@@ -23,7 +26,7 @@ pub(super) struct Send {
     #[arg(long, default_value_t = 0)]
     source_port: u16,
     /// Send by this interface only
-    #[arg(long, value_name = "IF")]
+    #[arg(long, value_name = "IF", conflicts_with = "relay")]
     interface: Option<String>,
     /// Payload: this text
     #[arg(long, group = "payload")]
@@ -37,6 +40,9 @@ pub(super) struct Send {
     /// Octets of payload: cut, or filled up
     #[arg(long, value_name = "BYTES")]
     size: Option<u16>,
+    /// Write each packet's number over the first eight octets of its payload, from 00000001 on
+    #[arg(long)]
+    number: bool,
     /// How many packets
     #[arg(long, default_value_t = 1)]
     count: u64,
@@ -62,37 +68,47 @@ pub(super) struct Send {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    relay: RelayArguments,
+    #[command(flatten)]
     experiment: Experiment,
 }
 
 pub(super) fn run(send: &Send) -> Result<(), Failure> {
     let destinations = destinations(&send.to, send.port)?;
-    let payload = send.payload()?;
+    let mut payload = send.payload()?;
     let code_points = send.experiment.code_points()?;
     let (interface, source_port) = (send.interface.clone(), send.source_port);
-    let options = Options { interface, source_port, ..Options::default() };
+    let families = families(destinations.iter().map(|destination| destination.address));
+    let relay = send.relay.relay(&send.experiment, families)?;
+    let options = Options { interface, source_port, relay, ..Options::default() };
     let mut socket = XcastSocket::open(code_points, &options).map_err(failure)?;
-    let message = Message {
-        destinations: &destinations,
-        source: None,
-        channel: send.channel,
-        anonymous: send.anonymous,
-        keep_xcast: send.keep_xcast,
-        dscp: send.dscp,
-        ttl: send.ttl,
-        payload: &payload,
-    };
     let mut unsent = Unsent::new();
     let mut packets = 0;
+    let mut switches = Vec::new();
+    socket.settle(&destinations, Options::default().patience).map_err(failure)?;
     let start = Instant::now();
     for number in 0..send.count {
         wait_until(start, send.interval, number);
+        if send.number {
+            write_number(&mut payload, number + 1);
+        }
+        let message = Message {
+            destinations: &destinations,
+            source: None,
+            channel: send.channel,
+            anonymous: send.anonymous,
+            keep_xcast: send.keep_xcast,
+            dscp: send.dscp,
+            ttl: send.ttl,
+            payload: &payload,
+        };
         let sent = socket.send(&message).map_err(failure)?;
         packets += sent.packets;
         for miss in sent.unsent {
             let destination = destinations[miss.index].address;
             *unsent.entry((destination, miss.reason)).or_default() += 1;
         }
+        note_switches(send, &mut socket, &mut switches);
     }
     socket.flush().map_err(Failure::work)?;
     for trouble in socket.take_troubles() {
@@ -100,8 +116,29 @@ pub(super) fn run(send: &Send) -> Result<(), Failure> {
             *unsent.entry((trouble.destination.ip(), reason)).or_default() += 1;
         }
     }
-    report(send, destinations.len(), packets, socket.counters(), &unsent)
+    let by = send.relay.is_given().then(|| By { relay: socket.relay(), switches });
+    report(send, (packets, destinations.len()), socket.counters(), &unsent, by.as_ref())
 }
+
+/// The relay that was used last, and those before it.
+struct By {
+    relay: Option<RelayView>,
+    switches: Vec<RelayEvent>,
+}
+
+/// Says when another relay is used, and keeps that for the end.
+fn note_switches(send: &Send, socket: &mut XcastSocket, switches: &mut Vec<RelayEvent>) {
+    let events = socket.take_relay_events();
+    if !send.json {
+        relay::tell(&events, None);
+    }
+    let is_switch = |event: &RelayEvent| matches!(event, RelayEvent::Switched { .. });
+    let room = SWITCHES_MAX.saturating_sub(switches.len());
+    switches.extend(events.into_iter().filter(is_switch).take(room));
+}
+
+/// Switches of relays that are told at the end.
+const SWITCHES_MAX: usize = 1000;
 
 /// How often a destination was missed, and why.
 type Unsent = BTreeMap<(IpAddr, DropReason), u64>;
@@ -111,6 +148,12 @@ fn failure(error: HostError) -> Failure {
         HostError::NoInterface(_) | HostError::Message(_) => Failure::usage(error),
         _ => Failure::work(error),
     }
+}
+
+/// Writes a number over the beginning of a payload, in eight digits, as far as there is room.
+fn write_number(payload: &mut [u8], number: u64) {
+    let digits = format!("{:08}", number % 100_000_000);
+    payload.iter_mut().zip(digits.bytes()).for_each(|(octet, digit)| *octet = digit);
 }
 
 /// Packet `number` is due `number` intervals after the start, however long sending took.
@@ -126,10 +169,10 @@ fn wait_until(start: Instant, interval: Duration, number: u64) {
 
 fn report(
     send: &Send,
-    destinations: usize,
-    packets: usize,
+    (packets, destinations): (usize, usize),
     counters: &Counters,
     unsent: &Unsent,
+    by: Option<&By>,
 ) -> Result<(), Failure> {
     let served = counters.destinations_forwarded + counters.destinations_delivered;
     let dropped: u64 = unsent.values().sum();
@@ -141,7 +184,7 @@ fn report(
                 "count": count,
             })
         });
-        let json = serde_json::json!({
+        let mut json = serde_json::json!({
             "messages": send.count,
             "packets": packets,
             "destinations": destinations,
@@ -150,6 +193,10 @@ fn report(
             "dropped": dropped,
             "unsent": each.collect::<Vec<_>>(),
         });
+        if let Some(by) = by {
+            json["relay"] = by.relay.as_ref().map(relay::fields).into();
+            json["switches"] = by.switches.iter().map(|event| relay::object(event, None)).collect();
+        }
         output::line(&json.to_string())?;
     } else {
         let copies = counters.replicas_sent;
@@ -157,6 +204,9 @@ fn report(
             "{packets} packet(s) to {destinations} destination(s) each: {copies} copies left \
              this host, for {served} destinations"
         ))?;
+        if let Some(by) = by {
+            output::line(&relay::summary(by.relay.as_ref(), &by.switches))?;
+        }
     }
     let reasons = unsent.iter().map(|((destination, reason), count)| {
         format!("{destination} ({count} by {})", reason.name())

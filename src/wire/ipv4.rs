@@ -231,6 +231,16 @@ pub(crate) fn set_ttl(packet: &mut [u8], ttl: u8) {
     packet[field::CHECKSUM..field::CHECKSUM + 2].copy_from_slice(&check.to_be_bytes());
 }
 
+/// Gives a checked packet another destination, repairing the checksum.
+pub(crate) fn set_destination(packet: &mut [u8], destination: Ipv4Addr) {
+    let (at, octets) = (field::DESTINATION, destination.octets());
+    let old = Sum::default().bytes(&packet[at..at + 4]);
+    packet[at..at + 4].copy_from_slice(&octets);
+    let check =
+        checksum::update(read_u16(packet, field::CHECKSUM), old, Sum::default().bytes(&octets));
+    packet[field::CHECKSUM..field::CHECKSUM + 2].copy_from_slice(&check.to_be_bytes());
+}
+
 /// Gives a checked packet another total length, repairing the checksum.
 pub(crate) fn set_total_len(packet: &mut [u8], length: u16) {
     let old = Sum::default().word(read_u16(packet, field::TOTAL_LENGTH));

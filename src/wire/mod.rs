@@ -18,6 +18,7 @@ pub mod ipv6;
 mod list;
 pub mod probe;
 pub mod quote;
+pub mod semi_permeable;
 pub mod trace;
 pub mod tunnel;
 pub mod udp;
@@ -41,6 +42,8 @@ pub struct CodePoints {
     pub routing_type: u8,
     /// IPv6 Destination Option that lists a port for each destination.
     pub ports_option: u8,
+    /// IPv6 Hop-by-Hop option in front of a packet in a semi-permeable tunnel.
+    pub hop_by_hop_option: u8,
 }
 
 /// The two octets at `at`, in network order. The caller has checked that they are there.

@@ -139,6 +139,7 @@ mod tests {
             all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
             routing_type: 253,
             ports_option: 0x5e,
+            hop_by_hop_option: 0x1e,
         };
         let own = Ipv4Addr::new(10, 0, 0, 1);
         let nonce: [u8; 16] = *b"0123456789abcdef";

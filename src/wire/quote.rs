@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::ipv4;
 use super::ipv6::{self, next_header};
-use super::{CodePoints, read_address, read_u32, xcast4, xcast6};
+use super::{CodePoints, read_address, read_u32, semi_permeable, xcast4, xcast6};
 
 /// The beginning of an Xcast packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Quote {
     pub live: Vec<IpAddr>,
     /// How many it had.
     pub count: usize,
+    /// Octets of an envelope that was around it, which what it says of sizes includes.
+    pub overhead: u32,
 }
 
 /// Reads the beginning of an Xcast packet; `None` if it is none. Nothing is validated that a router
@@ -22,6 +24,10 @@ pub struct Quote {
 pub fn read(code_points: &CodePoints, quoted: &[u8]) -> Option<Quote> {
     match quoted.first()? >> 4 {
         4 => read_v4(code_points, quoted),
+        6 if semi_permeable::is_envelope(code_points.hop_by_hop_option, quoted) => {
+            let quote = read_v6(code_points, &quoted[semi_permeable::OVERHEAD..])?;
+            Some(Quote { overhead: semi_permeable::OVERHEAD as u32, ..quote })
+        }
         6 => read_v6(code_points, quoted),
         _ => None,
     }
@@ -42,7 +48,7 @@ fn read_v4(code_points: &CodePoints, quoted: &[u8]) -> Option<Quote> {
     };
     let live = xcast4::live_indices(bitmap & xcast4::all(count)).filter_map(address).collect();
     let source = IpAddr::from(read_u32(ip, 12).to_be_bytes());
-    Some(Quote { source, live, count: bitmap.count_ones() as usize })
+    Some(Quote { source, live, count: bitmap.count_ones() as usize, overhead: 0 })
 }
 
 fn read_v6(code_points: &CodePoints, quoted: &[u8]) -> Option<Quote> {
@@ -65,7 +71,7 @@ fn read_v6(code_points: &CodePoints, quoted: &[u8]) -> Option<Quote> {
     };
     let live = xcast6::live_indices(bitmap & xcast6::all(count)).filter_map(address).collect();
     let source = read_address(quoted, ipv6::field::SOURCE).into();
-    Some(Quote { source, live, count: bitmap.count_ones() as usize })
+    Some(Quote { source, live, count: bitmap.count_ones() as usize, overhead: 0 })
 }
 
 fn bitmap(octets: &[u8]) -> u128 {
@@ -86,6 +92,7 @@ mod tests {
         all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
         routing_type: 253,
         ports_option: 0x5e,
+        hop_by_hop_option: 0x1e,
     };
 
     fn v4() -> Vec<u8> {
@@ -121,6 +128,21 @@ mod tests {
         packet.extend(Ipv6Addr::LOCALHOST.octets());
         let expected = vec![IpAddr::from(Ipv6Addr::LOCALHOST)];
         assert_eq!(read(&CODE_POINTS, &packet).unwrap().live, expected);
+        let any = Ipv6Addr::UNSPECIFIED;
+        let envelope = semi_permeable::Envelope {
+            source: any,
+            destination: any,
+            hop_limit: 1,
+            traffic_class: 0,
+        };
+        let mut enveloped = vec![0; semi_permeable::OVERHEAD];
+        envelope.emit(CODE_POINTS.hop_by_hop_option, packet.len(), &mut enveloped);
+        enveloped.extend(&packet);
+        let quote = read(&CODE_POINTS, &enveloped).unwrap();
+        assert_eq!((quote.live, quote.overhead), (expected.clone(), 48));
+        for length in 0..48 + 72 {
+            assert_eq!(read(&CODE_POINTS, &enveloped[..length]), None, "cut to {length}");
+        }
         packet[6] = 0;
         packet.splice(40..40, [43, 0, 1, 4, 0, 0, 0, 0]);
         assert_eq!(read(&CODE_POINTS, &packet).unwrap().live, expected);

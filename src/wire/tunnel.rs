@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{ipv4, ipv6, read_u16, udp};
+use super::{ipv4, ipv6, read_u16, semi_permeable, udp};
 
 /// How packets travel in a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,6 +12,11 @@ pub enum Encapsulation {
     Ipip,
     /// As the payload of a UDP datagram. One whose first nibble is 0 is a control message.
     Udp,
+    /// In an envelope of IPv6 to one of the destinations, which routers on the way may open
+    /// ([`semi_permeable`]).
+    SemiPermeable,
+    /// As they are, but to a unicast address of service (RFC 5058 section 11.5).
+    Anycast,
 }
 
 /// The protocol number of IPv4 inside IP (RFC 2003).
@@ -22,11 +27,22 @@ pub const PROTOCOL_IPV6: u8 = 41;
 pub const OUTER_TTL: u8 = 64;
 
 impl Encapsulation {
+    /// Whether packets leave by the links themselves, by the routes of unicast, and come in as those
+    /// of links do. The others have sockets of the kernel.
+    pub fn is_native(self) -> bool {
+        matches!(self, Encapsulation::SemiPermeable | Encapsulation::Anycast)
+    }
+
     /// How many octets it costs between two ends of one IP version, as `end` is.
     pub fn overhead(self, end: IpAddr) -> u32 {
         let ip = if end.is_ipv4() { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };
-        let udp = if self == Encapsulation::Udp { udp::HEADER_LEN } else { 0 };
-        (ip + udp) as u32
+        let octets = match self {
+            Encapsulation::Ipip => ip,
+            Encapsulation::Udp => ip + udp::HEADER_LEN,
+            Encapsulation::SemiPermeable => semi_permeable::OVERHEAD,
+            Encapsulation::Anycast => 0,
+        };
+        octets as u32
     }
 }
 
@@ -124,6 +140,11 @@ fn combine(inner: u8, outer: u8) -> Option<u8> {
     }
 }
 
+/// Whether an inner packet with one DS and ECN octet may come out of an outer one with another.
+pub(crate) fn may_come_out(inner: u8, outer: u8) -> bool {
+    combine(inner, outer).is_some()
+}
+
 /// Lets an inner packet, which has been checked, bear what happened to the outer one on its way.
 /// Returns whether it may live.
 pub fn take_over_congestion(inner: &mut [u8], outer: u8) -> bool {
@@ -149,6 +170,8 @@ mod tests {
         let of = |encapsulation: Encapsulation| [v4, v6].map(|end| encapsulation.overhead(end));
         assert_eq!(of(Encapsulation::Ipip), [20, 40]);
         assert_eq!(of(Encapsulation::Udp), [28, 48]);
+        assert_eq!(of(Encapsulation::SemiPermeable), [48, 48]);
+        assert_eq!(of(Encapsulation::Anycast), [0, 0]);
     }
 
     /// RFC 6040 figure 4, row by row: the inner field Not-ECT, ECT(0), ECT(1), CE; each with the

@@ -57,6 +57,7 @@ pub(crate) fn code_points() -> CodePoints {
         all_routers_v6: GROUP_V6,
         routing_type: ROUTING_TYPE,
         ports_option: PORTS_OPTION,
+        hop_by_hop_option: 0x1e,
     }
 }
 

@@ -21,14 +21,25 @@ fn group(version: Version, number: u8, port: u16) -> SocketAddr {
     SocketAddr::new(group, port)
 }
 
-/// A socket on `s` that sends to a group by its interface `g`.
-fn group_sender(to: SocketAddr) -> UdpSocket {
-    inside("s", || {
+/// A socket on a node that sends to a group by one interface.
+fn group_sender(node: &str, interface: &str, to: SocketAddr) -> UdpSocket {
+    inside(node, || {
         let socket = Socket::new(Domain::for_address(to), Type::DGRAM, None).unwrap();
-        socket.bind_device(Some(b"g")).unwrap();
+        socket.bind_device(Some(interface.as_bytes())).unwrap();
         socket.connect(&to.into()).unwrap();
         socket.into()
     })
+}
+
+/// Waits until datagrams to groups cross a link: IPv6 has its routes a moment after the link is up.
+fn groups_cross(from: (&str, &str), to: (&str, &str), version: Version) {
+    let first = group(version, 99, 5099);
+    let (sender, player) = (group_sender(from.0, from.1, first), player(to.0, to.1, first));
+    player.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+    until("groups cross the link", || {
+        sender.send(b"first").unwrap();
+        player.recv(&mut [0; 100]).ok()
+    });
 }
 
 /// An ordinary player: a socket that is in a group on one interface of a node.
@@ -67,13 +78,8 @@ fn a_local_group_is_carried_to_the_list() {
             let sockets = ["b", "c"].map(|host| lab.receiver(host, at(&lab, version, host)));
             // Another program on the gateway's host is in both groups: only one is the stream's.
             let players = [from, other].map(|group| player("g", "s", group));
-            let (stream, others) = (group_sender(from), group_sender(other));
-            // IPv6 has its routes to groups a moment after the link is up.
-            players[1].set_read_timeout(Some(Duration::from_millis(10))).unwrap();
-            until("groups cross the link", || {
-                others.send(&999u64.to_be_bytes()).unwrap();
-                players[1].recv(&mut [0; 100]).ok()
-            });
+            let (stream, others) = (group_sender("s", "g", from), group_sender("s", "g", other));
+            groups_cross(("s", "g"), ("g", "s"), version);
             for number in 0..20u64 {
                 others.send(&999u64.to_be_bytes()).unwrap(); // not the stream
                 stream.send(&number.to_be_bytes()).unwrap();
@@ -104,6 +110,7 @@ fn the_reverse_side_gives_it_to_a_local_group() {
         let mut lab = with_local_network();
         for version in BOTH {
             let to = group(version, 3, 5006);
+            groups_cross(("c", "l"), ("l", "c"), version);
             let command = format!("--json --listen {} --emit {to} --interface l", any(version));
             let reverse = start(&mut lab, "c", &command);
             let hosts = ["b", "c"].map(|host| at(&lab, version, host));
@@ -135,6 +142,7 @@ fn what_is_emitted_is_not_taken_in_again() {
         let mut lab = with_local_network();
         for version in BOTH {
             let to = group(version, 4, 5004);
+            groups_cross(("c", "l"), ("l", "c"), version);
             let others = player("c", "l", group(version, 4, 5999));
             let command = format!("--json --listen {} --emit {to} --interface l", any(version));
             let reverse = start(&mut lab, "c", &command);

@@ -26,6 +26,7 @@ fn code_points() -> CodePoints {
         all_routers_v6: GROUP_V6,
         routing_type: 253,
         ports_option: 0x5e,
+        hop_by_hop_option: 0x1e,
     }
 }
 
@@ -195,7 +196,7 @@ fn a_host_hears_xcast_on_every_interface() {
 fn a_port_receives_xcast_of_both_versions() {
     in_namespaces("sockets::a_port_receives_xcast_of_both_versions", || {
         let [(near, own), (far, peer)] = link_here();
-        let (mut receiver, _transmitter) = packet::open(near, 1500, &code_points()).unwrap();
+        let (mut receiver, _transmitter) = packet::open(near, 1500, &code_points(), false).unwrap();
         let (heard, passed) = frames(own, peer);
         for expected in &heard {
             send(far, &passed);

@@ -30,6 +30,7 @@ fn settings(node: &Node) -> Settings {
         all_routers_v6: GROUP_V6,
         routing_type: ROUTING_TYPE,
         ports_option: PORTS_OPTION,
+        hop_by_hop_option: 0x1e,
     });
     settings.kernel_tables = node.tables.clone();
     settings.compact = node.compact;

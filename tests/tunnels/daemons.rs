@@ -99,3 +99,64 @@ fn routes_through_the_device_lead_into_the_tunnel() {
         lab.assert_identity("x1");
     });
 }
+
+/// A next-hop group over two tunnels, as FRR installs for paths of equal cost: channels are shared
+/// out, and all go by the other tunnel when one dies.
+#[test]
+fn a_next_hop_group_shares_channels_between_tunnels() {
+    in_namespaces("daemons::a_next_hop_group_shares_channels_between_tunnels", || {
+        let mut lab = Line::network();
+        let ends = ["x1", "x3"].map(|node| lab.address(node, "r").to_string());
+        let both = |local: &str, remote: &str| {
+            let one = tunnel("one", "ipip", (local, remote), "interface = \"xone\"\n", &[]);
+            let two = tunnel("two", "udp", (local, remote), "interface = \"xtwo\"\n", &[]);
+            format!("[routes]\nkernel-tables = [100, 254]\n{one}{two}")
+        };
+        let (forth, back) = (both(&ends[0], &ends[1]), both(&ends[1], &ends[0]));
+        lab.start_routers_with(&[("x1", &forth), ("x3", &back)]);
+        for (device, net) in [("xone", 1), ("xtwo", 2)] {
+            lab.ip("x1", &format!("address add 192.168.{net}.1/24 dev {device}"));
+            lab.ip("x3", &format!("address add 192.168.{net}.3/24 dev {device}"));
+        }
+        lab.ip("x1", "nexthop add id 1 via 192.168.1.3 dev xone");
+        lab.ip("x1", "nexthop add id 2 via 192.168.2.3 dev xtwo");
+        lab.ip("x1", "nexthop add id 10 group 1/2");
+        for at in [3, 4] {
+            let subnet = lab.links[at].subnet();
+            lab.ip("x1", &format!("route add {subnet} nhid 10 table 100"));
+        }
+        let live = |lab: &Lab| -> Vec<String> {
+            let routes = lab.show("x1", "routes");
+            let routes = routes["routes"].as_array().unwrap();
+            let live =
+                routes.iter().filter(|r| r["source"] == "kernel:100" && r["state"] == "live");
+            live.filter_map(|route| Some(route["tunnel"].as_str()?.to_owned())).collect()
+        };
+        until("both tunnels carry both routes", || {
+            (live(&lab) == ["one", "two", "one", "two"]).then_some(())
+        });
+        let to = ["b", "c"].map(|host| SocketAddr::new(lab.address(host, "x3").into(), PORT));
+        let receivers: Vec<UdpSocket> =
+            ["b", "c"].iter().zip(to).map(|(host, to)| lab.receiver(host, to)).collect();
+        let source = SocketAddr::new(lab.address("a", "x1").into(), 5000);
+        let capture = lab.capture(&lab.links[1].clone());
+        let send = |lab: &mut Lab, channel: u32| {
+            let payload = format!("channel-{channel:04}");
+            let words = format!("--to {},{} --source-port 5000", to[0], to[1]);
+            lab.send("a", &format!("{words} --channel {channel} --text {payload}"));
+            receivers.iter().for_each(|receiver| assert_receives(receiver, source, &payload));
+        };
+        (1..=16).for_each(|channel| send(&mut lab, channel));
+        let packets = capture.all_packets();
+        let holding = packets.iter().filter(|p| p.windows(8).any(|octets| octets == b"channel-"));
+        let protocols: std::collections::BTreeSet<u8> = holding.map(|packet| packet[9]).collect();
+        assert_eq!(protocols, [4, 17].into(), "some in IP, some in UDP");
+
+        lab.ip("x1", "link set dev xone down");
+        until("only the other one is left", || {
+            live(&lab).iter().all(|tunnel| tunnel == "two").then_some(())
+        });
+        (17..=20).for_each(|channel| send(&mut lab, channel));
+        lab.assert_identity("x1");
+    });
+}

@@ -4,10 +4,10 @@ use std::fs;
 
 use xcast::backbone::PrivateKey;
 
+use crate::lab::Lab;
 use crate::lab::Version::V4;
 use crate::lab::capture::Capture;
 use crate::lab::process::until;
-use crate::lab::{Lab, Version};
 use crate::support::in_namespaces;
 use crate::{Line, PORT, tunnel};
 
@@ -31,13 +31,13 @@ fn backbone(file: &str, peers: &[&str], seeds: &[String], near: &str, more: &str
     )
 }
 
-struct Relays {
-    line: Line,
+pub(crate) struct Relays {
+    pub(crate) line: Line,
     back: String,
 }
 
 /// x1 and x3 as relays: x3 knows the seed, x1 only the key. `originate` is x1's and x3's.
-fn relays(originate: [&str; 2]) -> Relays {
+pub(crate) fn relays(originate: [&str; 2]) -> Relays {
     let mut lab = Line::network();
     let ((one, one_key), (three, three_key)) = (key("x1", 1), key("x3", 3));
     let near = |links: &[usize]| {
@@ -55,7 +55,7 @@ fn relays(originate: [&str; 2]) -> Relays {
 
 fn with_receivers(lab: Lab) -> Line {
     let to: Vec<std::net::SocketAddr> = ["b", "c"]
-        .map(|host| std::net::SocketAddr::new(lab.address_of(Version::V4, host, "x3"), PORT))
+        .map(|host| std::net::SocketAddr::new(lab.address_of(V4, host, "x3"), PORT))
         .into();
     let receivers = ["b", "c"].iter().zip(&to).map(|(host, to)| lab.receiver(host, *to));
     let receivers = receivers.collect();
@@ -65,14 +65,14 @@ fn with_receivers(lab: Lab) -> Line {
 
 impl Lab {
     /// The state of the only end that a router knows by its key.
-    fn end_state(&self, node: &str) -> Option<(String, usize)> {
+    pub(crate) fn end_state(&self, node: &str) -> Option<(String, usize)> {
         let shown = self.show(node, "backbone");
         let end = shown["ends"].as_array()?.first()?.clone();
         let prefixes = end["prefixes"].as_array()?.len();
         Some((end["state"].as_str()?.to_owned(), prefixes))
     }
 
-    fn wait_for_end(&self, node: &str, state: &str, prefixes: usize) {
+    pub(crate) fn wait_for_end(&self, node: &str, state: &str, prefixes: usize) {
         until(&format!("{node} sees the other end {state}, near to {prefixes}"), || {
             (self.end_state(node)? == (state.to_owned(), prefixes)).then_some(())
         });

@@ -22,6 +22,7 @@ const CODE_POINTS: CodePoints = CodePoints {
     all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
     routing_type: 253,
     ports_option: 0x5e,
+    hop_by_hop_option: 0x1e,
 };
 const GROUP: [u8; 6] = [1, 0, 0x5e, 0, 0, 0xfe];
 const GROUP_V6: [u8; 6] = [0x33, 0x33, 0, 0, 1, 0x14];
@@ -59,13 +60,15 @@ impl Wire {
 
     fn open(&self, driver: Driver) -> Device {
         let ((index, link_address), mtu) = (self.near, self.mtu);
-        let interface = Interface { index, mtu, link_address, code_points: &CODE_POINTS };
+        let (code_points, envelopes) = (&CODE_POINTS, false);
+        let interface = Interface { index, mtu, link_address, code_points, envelopes };
         device::open(interface, driver).unwrap()
     }
 
     fn open_shared(&self, driver: Driver, workers: usize) -> (Device, Vec<Share>) {
         let ((index, link_address), mtu) = (self.near, self.mtu);
-        let interface = Interface { index, mtu, link_address, code_points: &CODE_POINTS };
+        let (code_points, envelopes) = (&CODE_POINTS, false);
+        let interface = Interface { index, mtu, link_address, code_points, envelopes };
         device::open_shared(interface, driver, workers).unwrap()
     }
 
@@ -75,7 +78,7 @@ impl Wire {
     }
 
     fn far_receiver(&self) -> PacketReceiver {
-        packet::open(self.far.0, self.mtu, &CODE_POINTS).unwrap().0
+        packet::open(self.far.0, self.mtu, &CODE_POINTS, false).unwrap().0
     }
 
     /// Sends from the far end.

@@ -19,7 +19,7 @@ use crate::read::Table;
 pub(crate) fn config<'a>(entries: &'a DeTable<'a>, report: &'a Report) -> Option<Config> {
     let mut root = Table::root(entries, report);
     let experiment = experiment::read(&mut root);
-    let router = router::read(&mut root);
+    let (router, anycast) = router::read(&mut root);
     let (ports, port) = ports::read(&mut root);
     let neighbor = neighbors::read(&mut root);
     let (tunnel, tunnel_names) = tunnels::read(&mut root);
@@ -28,6 +28,11 @@ pub(crate) fn config<'a>(entries: &'a DeTable<'a>, report: &'a Report) -> Option
     let backbone = backbone::read(&mut root);
     let semi_permeable = limits::semi_permeable(&mut root);
     let limits = limits::read(&mut root);
+    if let Some(span) = anycast.filter(|_| limits.sources.is_empty()) {
+        let message = "`anycast-addresses` in `[router]` needs `sources` in `[limits]`: packets to \
+                       them are taken from listed sources alone";
+        root.report().error(span, message);
+    }
     root.finish();
     Some(Config {
         experiment: experiment?,

@@ -22,7 +22,11 @@ pub(crate) fn config() -> impl Strategy<Value = Config> {
     (experiment(), router(), ports, neighbor, tables, tunnels_and_routes(), tail).prop_map(
         |(experiment, router, (ports, port), neighbor, tables, (tunnel, route), tail)| Config {
             experiment,
-            router,
+            // Service addresses need listed sources.
+            router: match tail.2.sources.is_empty() {
+                true => Router { anycast_addresses: Vec::new(), ..router },
+                false => router,
+            },
             port: port.into_iter().map(|(name, settings)| settings.port(&name)).collect(),
             ports,
             neighbor: neighbor
@@ -161,8 +165,8 @@ fn backbone() -> impl Strategy<Value = Backbone> {
         proptest::option::of("[a-z]{1,15}"),
         any::<bool>(),
     )
-        .prop_map(|(file, seeds, peers, prefixes, originate, hosts, leases, interface, all)| {
-            Backbone {
+        .prop_map(
+            |(file, seeds, peers, prefixes, originate, hosts, leases, interface, all)| Backbone {
                 private_key_file: file,
                 seeds,
                 peers,
@@ -172,8 +176,8 @@ fn backbone() -> impl Strategy<Value = Backbone> {
                 leases,
                 interface,
                 accept_default: all,
-            }
-        })
+            },
+        )
 }
 
 fn limits() -> impl Strategy<Value = Limits> {

@@ -93,10 +93,10 @@ fn a_dead_end_is_known_within_800_ms_of_its_last_answer() {
 #[test]
 fn two_misses_in_a_row_are_nothing() {
     let mut path = Path::new(30 * MS);
-    path.until(60_000 * MS, |now| now / (200 * MS) % 3 == 0);
+    path.until(60_000 * MS, |now| (now / (200 * MS)).is_multiple_of(3));
     assert_eq!(path.events, [], "never three answers in a row");
     let mut path = Path::new(30 * MS);
-    path.until(60_000 * MS, |now| now < 1000 * MS || now / (200 * MS) % 3 == 0);
+    path.until(60_000 * MS, |now| now < 1000 * MS || (now / (200 * MS)).is_multiple_of(3));
     assert_eq!(path.events, [(430 * MS, Event::Up)], "never three misses in a row");
     assert!((path.liveness.loss() - 2.0 / 3.0).abs() < 0.05, "{}", path.liveness.loss());
 }
@@ -186,4 +186,12 @@ fn who_cannot_be_asked_is_down_and_waits_for_nothing() {
     assert_eq!((path.liveness.poll_event(), path.liveness.poll_timeout()), (None, None));
     path.liveness.start(Time(3000 * MS));
     assert!(path.liveness.poll_send(Time(3000 * MS)).is_some());
+    // Who takes leave again and again is not unsteady.
+    for at in [4, 6, 8] {
+        path.until(Time(at * 1000 * MS).0, |_| true);
+        path.liveness.stop(Time(at * 1000 * MS));
+        path.liveness.start(Time(at * 1000 * MS));
+        path.until(at * 1000 * MS + 700 * MS, |_| true);
+        assert!(path.liveness.is_up(), "up after three answers, at {at} s");
+    }
 }

@@ -50,6 +50,8 @@ pub(super) struct End {
     pub naming_at: Option<Time>,
     pub lease: Option<IpAddr>,
     pub asking: Option<Asking>,
+    /// What address it has asked for here and is still to be answered.
+    pub wanted: Option<(Families, Option<IpAddr>)>,
     /// Its view may be another one than was told.
     pub is_changed: bool,
     pub told: Option<Told>,
@@ -111,6 +113,7 @@ impl End {
             naming_at: None,
             lease: None,
             asking: None,
+            wanted: None,
             is_changed: false,
             told: None,
         }
@@ -256,6 +259,7 @@ impl End {
         self.liveness.stop(now);
         self.silent_since = None;
         self.announced.clear();
+        self.wanted = None;
         self.announcing = Repeated::default();
         self.naming_at = None;
         self.is_changed = false;

@@ -10,8 +10,8 @@ use crate::forward::Time;
 pub(super) const PENDING_MAX: usize = 256;
 /// Handshakes begun in a second by one address: hosts behind one NAT share it.
 pub(super) const PER_ADDRESS: u32 = 10;
-/// Handshakes begun in a second by all that are not known: each costs two Diffie-Hellman
-/// exchanges, some 0.2 ms of a core together.
+/// Handshakes begun in a second by all that are not known: each costs two Diffie-Hellman exchanges
+/// and two keys, some 0.2 ms of a core.
 pub(super) const IN_ALL: u32 = 200;
 /// Confirmations that do not verify, of one handshake: each costs up to three exchanges more.
 const FORGED_MAX: u32 = 4;

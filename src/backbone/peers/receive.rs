@@ -232,12 +232,8 @@ impl Peers {
             }
             Message::Relays(relays) => self.learn(&relays, now),
             Message::LeaseRequest { families, wish } => {
-                let address = self.leases.grant(key, families, wish, now);
-                end.is_changed |= end.lease != address;
-                end.lease = address;
-                let seconds = if address.is_some() { super::leases::SECONDS } else { 0 };
-                let lease = Lease { address, seconds, relay: self.config.name.clone() };
-                end.send(&Message::Lease(lease), &mut self.outputs);
+                end.wanted = Some((families, wish));
+                self.grant_lease(key, now);
             }
             Message::Lease(lease) => {
                 end.asking = None;
@@ -249,6 +245,18 @@ impl Peers {
             }
         }
         Ok(())
+    }
+
+    /// Leases an end what it has asked for, once it is up: packets are not taken from it before.
+    pub(super) fn grant_lease(&mut self, key: PublicKey, now: Time) {
+        let Some(end) = self.ends.get_mut(&key).filter(|end| end.liveness.is_up()) else { return };
+        let Some((families, wish)) = end.wanted.take() else { return };
+        let address = self.leases.grant(key, families, wish, now);
+        end.is_changed |= end.lease != address;
+        end.lease = address;
+        let seconds = if address.is_some() { super::leases::SECONDS } else { 0 };
+        let lease = Lease { address, seconds, relay: self.config.name.clone() };
+        end.send(&Message::Lease(lease), &mut self.outputs);
     }
 
     /// Dials relays that another one knows, if they are allowed.

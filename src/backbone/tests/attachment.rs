@@ -1,3 +1,5 @@
+//! A host and its relays: choice, hysteresis, failover, leases.
+
 use std::net::{IpAddr, SocketAddr};
 
 use rand::RngExt;

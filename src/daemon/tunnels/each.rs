@@ -1,7 +1,7 @@
 //! One tunnel: its ends, its TUN device, and whether and how well it can be used.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 
 use mio::unix::SourceFd;
@@ -16,7 +16,7 @@ use crate::fib::{NO_LINK, Tunnel};
 use crate::forward::Time;
 use crate::io::tun::Tun;
 use crate::io::tunnel::{TunnelSockets, path_mtu};
-use crate::rib::{TunnelEnds, TunnelState};
+use crate::rib::{Rib, TunnelEnds, TunnelState};
 use crate::wire::tunnel::Encapsulation;
 use crate::wire::{CodePoints, probe};
 
@@ -35,6 +35,8 @@ pub(super) struct Each {
     troubles: [Option<String>; 3],
     /// In octets; 0: there is no way to the other end.
     mtu: u32,
+    /// The state that the Rib was told last.
+    told: Option<TunnelState>,
 }
 
 /// Whether the other end is there.
@@ -44,6 +46,8 @@ enum Health {
     Probed { liveness: Box<Liveness>, proven: bool },
     /// It has a key, and says so itself.
     Keyed(Option<Box<EndView>>),
+    /// There is none: packets leave by the routes of unicast.
+    Native,
 }
 
 impl Each {
@@ -59,10 +63,23 @@ impl Each {
         Each::new(ends, Health::Keyed(None), registry)
     }
 
+    /// A tunnel whose packets leave by the routes of unicast.
+    pub(super) fn native(ends: TunnelEnds) -> Each {
+        Each { health: Health::Native, ..Each::found(ends) }
+    }
+
     /// A tunnel to an end that is not configured.
     pub(super) fn found(ends: TunnelEnds) -> Each {
         let (configured, troubles) = (ends.tunnel, [const { None }; 3]);
-        Each { ends, configured, device: None, health: Health::Keyed(None), troubles, mtu: 0 }
+        Each {
+            ends,
+            configured,
+            device: None,
+            health: Health::Keyed(None),
+            troubles,
+            mtu: 0,
+            told: None,
+        }
     }
 
     fn new(ends: TunnelEnds, health: Health, registry: &Registry) -> Each {
@@ -101,13 +118,27 @@ impl Each {
         self.ends.preference = u64::MAX - view.rtt.unwrap_or(u64::MAX);
     }
 
-    pub(super) fn state(&self) -> TunnelState {
+    fn state(&self) -> TunnelState {
         let may_be_there = match &self.health {
             Health::Probed { liveness, proven } => !proven || liveness.is_up(),
             Health::Keyed(view) => view.is_some(),
+            Health::Native => true,
         };
         let can_send = self.troubles[SOCKET].is_none() && self.mtu > 0;
         TunnelState { up: can_send && may_be_there, mtu: self.mtu }
+    }
+
+    /// Takes over how well a keyed end answers now.
+    pub(super) fn measured(&mut self, now: EndView) {
+        if let Health::Keyed(Some(view)) = &mut self.health {
+            (view.rtt, view.loss) = (now.rtt, now.loss);
+        }
+    }
+
+    /// The state, if the Rib does not know it.
+    pub(super) fn news(&mut self) -> Option<TunnelState> {
+        let state = self.state();
+        (self.told.replace(state) != Some(state)).then_some(state)
     }
 
     /// Whether it is known to be there, or will not be.
@@ -115,6 +146,7 @@ impl Each {
         let there = match &self.health {
             Health::Probed { liveness, .. } => liveness.is_up(),
             Health::Keyed(view) => view.is_some(),
+            Health::Native => true,
         };
         there || self.troubles.iter().any(Option::is_some)
     }
@@ -146,13 +178,13 @@ impl Each {
     pub(super) fn poll_timeout(&self) -> Option<Time> {
         match &self.health {
             Health::Probed { liveness, .. } => liveness.poll_timeout(),
-            Health::Keyed(_) => None,
+            Health::Keyed(_) | Health::Native => None,
         }
     }
 
     /// Opens what sockets it needs, and asks the kernel what the path carries.
-    pub(super) fn look_at_path(&mut self, sockets: &TunnelSockets) {
-        let Tunnel { encapsulation, local, remote } = self.ends.tunnel;
+    pub(super) fn look_at_path(&mut self, sockets: &TunnelSockets, rib: &Rib) {
+        let Tunnel { encapsulation, local, remote, .. } = self.ends.tunnel;
         let name = &self.ends.name;
         // What is open already stays.
         let opened = sockets.open(encapsulation, remote.ip());
@@ -160,7 +192,15 @@ impl Each {
             tracing::warn!(tunnel = name, %error, "cannot open the tunnel's sockets");
         }
         self.troubles[SOCKET] = opened.err().map(|error| format!("no socket: {error}"));
-        let mtu = match path_mtu(local.ip(), remote.ip()) {
+        let path = match encapsulation {
+            // Its way is another for every packet.
+            Encapsulation::SemiPermeable => Ok(rib.narrowest_port()),
+            Encapsulation::Anycast if rib.addresses().any(|own| own == remote.ip()) => {
+                Err(io::Error::other("it is an address of this node"))
+            }
+            _ => path_mtu(local.ip(), remote.ip()),
+        };
+        let mtu = match path {
             Ok(path) => {
                 self.troubles[PATH] = None;
                 path.saturating_sub(encapsulation.overhead(remote.ip())).max(MTU_MIN)
@@ -185,12 +225,12 @@ impl Each {
 
     /// What `show tunnels` prints.
     pub(super) fn view(&self) -> control::TunnelState {
-        let Tunnel { encapsulation, local, remote } = self.ends.tunnel;
+        let Tunnel { encapsulation, local, remote, .. } = self.ends.tunnel;
         let (rtt, loss, proven) = match &self.health {
             Health::Probed { liveness, proven } => {
                 (liveness.round_trip().map(|rtt| rtt.smoothed), liveness.loss(), *proven)
             }
-            Health::Keyed(None) => (None, 0.0, true),
+            Health::Keyed(None) | Health::Native => (None, 0.0, true),
             Health::Keyed(Some(view)) => (view.rtt, view.loss, true),
         };
         let key = match &self.health {
@@ -199,7 +239,13 @@ impl Each {
         };
         control::TunnelState {
             name: self.ends.name.clone(),
-            kind: if encapsulation == Encapsulation::Udp { "udp" } else { "ipip" }.to_owned(),
+            kind: match encapsulation {
+                Encapsulation::Ipip => "ipip",
+                Encapsulation::Udp => "udp",
+                Encapsulation::SemiPermeable => "semi-permeable",
+                Encapsulation::Anycast => "anycast",
+            }
+            .to_owned(),
             local: end_text(local),
             remote: end_text(remote),
             state: match (self.state().up, proven) {
@@ -219,18 +265,34 @@ impl Each {
     }
 }
 
-/// The ends of a tunnel that is configured; `None` of kinds without a port of their own.
+/// The ends of a tunnel that is configured; where its kind has none, they are unspecified.
 pub(super) fn ends(tunnel: &router_config::Tunnel, udp_port: u16) -> Option<TunnelEnds> {
     let (encapsulation, port) = match tunnel.kind {
         TunnelKind::Ipip => (Encapsulation::Ipip, 0),
         TunnelKind::Udp => (Encapsulation::Udp, udp_port),
-        TunnelKind::SemiPermeable | TunnelKind::Anycast => return None,
+        TunnelKind::SemiPermeable => (Encapsulation::SemiPermeable, 0),
+        TunnelKind::Anycast => (Encapsulation::Anycast, 0),
+    };
+    let any: IpAddr = match tunnel.remote {
+        Some(IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+        Some(IpAddr::V6(_)) | None => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let (local, remote) = match tunnel.kind {
+        TunnelKind::Ipip | TunnelKind::Udp => (tunnel.local, tunnel.remote),
+        TunnelKind::SemiPermeable => (Some(any), Some(any)),
+        TunnelKind::Anycast => (Some(any), tunnel.remote),
     };
     let end = |address: Option<IpAddr>| Some(SocketAddr::new(address?, port));
     Some(TunnelEnds {
         name: tunnel.name.clone(),
-        tunnel: Tunnel { encapsulation, local: end(tunnel.local)?, remote: end(tunnel.remote)? },
+        tunnel: Tunnel {
+            encapsulation,
+            local: end(local)?,
+            remote: end(remote)?,
+            keyed: tunnel.keys.is_some(),
+        },
         interface: tunnel.interface.clone(),
+        strict: false,
         near: Vec::new(),
         preference: 0,
     })
@@ -254,6 +316,7 @@ fn no_path(local: IpAddr, remote: IpAddr, error: &io::Error) -> String {
 /// An end, with its port where it has one.
 fn end_text(end: SocketAddr) -> String {
     match end.port() {
+        0 if end.ip().is_unspecified() => "-".to_owned(),
         0 => end.ip().to_string(),
         _ => end.to_string(),
     }

@@ -11,6 +11,7 @@ const POINTS: CodePoints = CodePoints {
     all_routers_v6: std::net::Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
     routing_type: 253,
     ports_option: 0x5e,
+    hop_by_hop_option: 0x1e,
 };
 
 fn tunnel(name: &str, encapsulation: Encapsulation, local: &str, remote: &str) -> Option<Port> {
@@ -25,7 +26,12 @@ fn tunnel(name: &str, encapsulation: Encapsulation, local: &str, remote: &str) -
         up: true,
         reverse_path: ReversePath::Loose,
         accept_group_frames: false,
-        tunnel: Some(Tunnel { encapsulation, local, remote: remote.parse().unwrap() }),
+        tunnel: Some(Tunnel {
+            encapsulation,
+            local,
+            remote: remote.parse().unwrap(),
+            keyed: false,
+        }),
     })
 }
 

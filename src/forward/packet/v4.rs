@@ -25,6 +25,7 @@ pub(super) fn parse(
     let end = packet.start + ip.total_len();
     let lists = xcast4::lists(header.count(), header.has_ds_bytes(), header.has_ports());
     *parsed = Parsed {
+        outer: packet.start,
         ip: packet.start,
         protocol_at: packet.start + ipv4::field::PROTOCOL,
         xcast,

@@ -2,7 +2,7 @@
 //! extension headers | transport ... |`
 
 use super::*;
-use crate::wire::{ipv6, xcast6};
+use crate::wire::{ipv6, semi_permeable, xcast6};
 
 /// Octets of extension headers beside Xcast6 and a list of ports that a packet may have, as hosts and
 /// routers may limit them (RFC 8504 section 5.3).
@@ -22,21 +22,53 @@ struct Chain {
 }
 
 pub(super) fn parse(fib: &Fib, packet: &Packet<'_>, bytes: &[u8]) -> Result<Parsed, Unread> {
+    if fib.opens_envelopes() && packet.port.is_some() {
+        let option = fib.code_points().hop_by_hop_option;
+        if let Some(envelope) = semi_permeable::read(option, bytes) {
+            return parse_enveloped(fib, packet, bytes, envelope.hop_limit);
+        }
+    }
     let ip = ipv6::Packet::parse(bytes).map_err(|_| DropReason::IpHeader)?;
-    let bytes = &bytes[..ip.total_len()];
+    parse_listed(fib, packet.start, &bytes[..ip.total_len()], &ip)
+}
+
+/// What is in an envelope, which must be filled by it.
+fn parse_enveloped(
+    fib: &Fib,
+    packet: &Packet<'_>,
+    bytes: &[u8],
+    hop_limit: u8,
+) -> Result<Parsed, Unread> {
+    let whole = ipv6::Packet::parse(bytes).map_err(|_| DropReason::IpHeader)?.total_len();
+    let inner = &bytes[semi_permeable::OVERHEAD..whole];
+    let ip = ipv6::Packet::parse(inner).map_err(|_| DropReason::IpHeader)?;
+    if ip.total_len() != inner.len() {
+        return Err(DropReason::IpHeader.into());
+    }
+    let parsed = parse_listed(fib, packet.start + semi_permeable::OVERHEAD, inner, &ip)?;
+    Ok(Parsed { outer: packet.start, ttl: hop_limit, ..parsed })
+}
+
+/// A packet that begins at octet `start` of the buffer, and is all of `bytes`.
+fn parse_listed(
+    fib: &Fib,
+    start: usize,
+    bytes: &[u8],
+    ip: &ipv6::Packet<'_>,
+) -> Result<Parsed, Unread> {
     let (xcast, protocol_at) = find_xcast(fib, bytes)?;
     if has_fragment_header(&bytes[xcast..]) {
         return Err(DropReason::Fragment.into());
     }
     let source = ip.source().into();
-    behind(fib, packet, bytes, &ip, (xcast, protocol_at))
+    behind(fib, start, bytes, ip, (xcast, protocol_at))
         .map_err(|reason| Unread { reason, source: Some(source) })
 }
 
 /// The Xcast header, which begins at `xcast` and is named at `protocol_at`, and all behind it.
 fn behind(
     fib: &Fib,
-    packet: &Packet<'_>,
+    start: usize,
     bytes: &[u8],
     ip: &ipv6::Packet<'_>,
     (xcast, protocol_at): (usize, usize),
@@ -51,9 +83,10 @@ fn behind(
     if others > EXTENSIONS_LEN_MAX + ports_len {
         return Err(DropReason::IpHeader);
     }
-    let at = |offset: usize| packet.start + offset;
+    let at = |offset: usize| start + offset;
     Ok(Parsed {
-        ip: packet.start,
+        outer: start,
+        ip: start,
         protocol_at: at(protocol_at),
         xcast: at(xcast),
         xcast_end: at(xcast_end),

@@ -101,12 +101,18 @@ pub(in super::super) fn code_points() -> CodePoints {
         all_routers_v6: Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114),
         routing_type: 252,
         ports_option: 0x5e,
+        hop_by_hop_option: 0x1e,
     }
 }
 
-/// What both programs answer: the one for frames, and the one for packets without them.
+/// What both programs answer that take no envelopes: the one for frames, and the one for packets
+/// without them.
 fn accepts(arrival: &Arrival) -> bool {
-    let [frames, packets] = [14, 0].map(|ip_at| xcast(&code_points(), ip_at));
+    accepts_with(false, arrival)
+}
+
+fn accepts_with(envelopes: bool, arrival: &Arrival) -> bool {
+    let [frames, packets] = [14, 0].map(|ip_at| xcast(&code_points(), envelopes, ip_at));
     let accepted = run(&frames, arrival, 0) != 0;
     assert_eq!(run(&packets, arrival, 14) != 0, accepted, "SOCK_RAW and SOCK_DGRAM differ");
     accepted
@@ -197,6 +203,40 @@ pub(in super::super) fn xcast_or_not() -> Vec<(u16, Vec<u8>, bool)> {
     ]
 }
 
+/// IPv6 packets that begin with a Hop-by-Hop header of these octets, and whether they are in envelopes.
+pub(in super::super) fn enveloped_or_not() -> Vec<(Vec<u8>, bool)> {
+    let packet = |header: [u8; 8]| ipv6(0, &[&header, &ipv6(43, &[&routing(252)])]);
+    let mut destination = packet([41, 0, 0x1e, 0, 1, 2, 0, 0]);
+    destination[6] = 60;
+    vec![
+        (packet([41, 0, 0x1e, 0, 1, 2, 0, 0]), true),
+        (packet([41, 0, 0x1e, 0, 0, 0, 0, 0]), true),
+        (packet([41, 0, 0x3e, 0, 1, 2, 0, 0]), false),
+        (packet([41, 0, 0x1e, 4, 0, 0, 0, 0]), false),
+        (packet([41, 0, 1, 0, 0x1e, 0, 0, 0]), false),
+        (packet([41, 1, 0x1e, 0, 1, 2, 0, 0]), false),
+        (packet([17, 0, 0x1e, 0, 1, 2, 0, 0]), false),
+        (destination, false),
+    ]
+}
+
+#[test]
+fn accepts_envelopes_where_they_are_wanted() {
+    for (packet, accepted) in enveloped_or_not() {
+        let arrival = arrival(0, OWN, 0x86dd, &packet);
+        assert_eq!(accepts_with(true, &arrival), accepted, "{:?}", &packet[40..48]);
+        assert!(!accepts(&arrival), "{:?}", &packet[40..48]);
+    }
+    for (ether_type, packet, accepted) in xcast_or_not() {
+        assert_eq!(accepts_with(true, &arrival(0, OWN, ether_type, &packet)), accepted);
+    }
+    let (packet, _) = enveloped_or_not().remove(0);
+    for length in 0..packet.len() {
+        let arrival = arrival(0, OWN, 0x86dd, &packet[..length]);
+        assert_eq!(accepts_with(true, &arrival), length >= 44, "{length}");
+    }
+}
+
 #[test]
 fn accepts_xcast_alone() {
     for (ether_type, packet, accepted) in xcast_or_not() {
@@ -229,7 +269,9 @@ fn is_well_formed_for_the_kernel() {
             all_routers_v6: Ipv6Addr::UNSPECIFIED,
             routing_type: 0,
             ports_option: 0,
+            hop_by_hop_option: 0x1e,
         },
+        true,
         14,
     );
     for (at, step) in program.iter().enumerate() {

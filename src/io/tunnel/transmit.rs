@@ -96,8 +96,8 @@ impl TunnelTransmitter {
         let is_v6 = inner.first().is_some_and(|first| first >> 4 == 6);
         let protocol = match self.encapsulation {
             Encapsulation::Udp => Kind::UDP,
-            Encapsulation::Ipip if is_v6 => PROTOCOL_IPV6,
-            Encapsulation::Ipip => PROTOCOL_IPV4,
+            _ if is_v6 => PROTOCOL_IPV6,
+            _ => PROTOCOL_IPV4,
         };
         Kind { is_v6: self.is_v6, protocol }
     }

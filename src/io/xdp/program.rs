@@ -7,7 +7,7 @@
 
 use std::os::fd::RawFd;
 
-use crate::wire::{CodePoints, ethernet, ipv6};
+use crate::wire::{CodePoints, ethernet, ipv6, semi_permeable};
 
 /// One instruction, as the kernel has it (`struct bpf_insn`).
 #[repr(C)]
@@ -65,8 +65,14 @@ const ETHER_TYPE_AT: i16 = 12;
 
 /// The program for an interface with this link-layer address: takes untagged frames that are for
 /// the interface or for one of the groups and hold an Xcast packet, as the filter of packet
-/// sockets does. `map` is the descriptor of the sockets' [`Map`].
-pub(super) fn redirect(code_points: &CodePoints, own: [u8; 6], map: RawFd) -> Vec<Step> {
+/// sockets does, with `envelopes` also packets in semi-permeable tunnels. `map` is the descriptor of
+/// the sockets' [`Map`].
+pub(super) fn redirect(
+    code_points: &CodePoints,
+    envelopes: bool,
+    own: [u8; 6],
+    map: RawFd,
+) -> Vec<Step> {
     const HOP_BY_HOP: u8 = ipv6::next_header::HOP_BY_HOP;
     const ROUTING: u8 = ipv6::next_header::ROUTING;
     const NEXT_HEADER: i16 = IP_AT + 6;
@@ -84,6 +90,12 @@ pub(super) fn redirect(code_points: &CodePoints, own: [u8; 6], map: RawFd) -> Ve
         // Its length in 8-octet units, not counting the first.
         Test::Behind(EXTENSION + 1, EXTENSION + 2, code_points.routing_type),
     ];
+    let opening = semi_permeable::opening(code_points.hop_by_hop_option);
+    let enveloped = [
+        ether_type(ethernet::TYPE_IPV6),
+        byte(NEXT_HEADER, HOP_BY_HOP),
+        Test::Is(LOAD_WORD, EXTENSION, i32::from_ne_bytes(opening)),
+    ];
     let addresses = [
         own,
         ethernet::group_address(code_points.all_routers_v4),
@@ -94,7 +106,12 @@ pub(super) fn redirect(code_points: &CodePoints, own: [u8; 6], map: RawFd) -> Ve
     let take = hand_over(map);
     let pass = [step(MOVE_IMMEDIATE, RESULT, 0, 0, XDP_PASS), step(EXIT, 0, 0, 0, 0)];
     let mut program = [&pass[..], &take].concat();
-    for tests in [&behind_hop_by_hop[..], &xcast6, &xcast4] {
+    let mut kinds = vec![&behind_hop_by_hop[..], &xcast6, &xcast4];
+    if envelopes {
+        // In front of the one that uses the registers up.
+        kinds.insert(1, &enveloped);
+    }
+    for tests in kinds {
         let over = program.len() - take.len();
         program.splice(0..0, block(tests, jump(over)));
     }

@@ -101,6 +101,8 @@ pub(super) type Rule = Vec<Match>;
 /// Next Header of a Hop-by-Hop and of a Routing header (RFC 8200).
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
+/// Next Header of an IPv6 packet in another (RFC 2473).
+const IPV6_INSIDE: u8 = 41;
 /// Where an IPv6 packet has its Next Header, and its first extension header.
 const NEXT_HEADER_AT: u32 = 6;
 const EXTENSION_AT: u32 = 40;
@@ -129,6 +131,14 @@ pub(super) fn xcast6_behind_hop_by_hop(routing_type: u8) -> Rule {
     };
     let next = network(EXTENSION_AT, ROUTING);
     vec![link(&[0x86, 0xdd]), network(NEXT_HEADER_AT, HOP_BY_HOP), next, kind]
+}
+
+/// A packet in a semi-permeable tunnel: IPv6 with a Hop-by-Hop header of 8 octets, in front of IPv6,
+/// whose first option is `option`, without data.
+pub(super) fn envelope(option: u8) -> Rule {
+    let opening =
+        Match { base: Base::Network, offset: EXTENSION_AT, value: vec![IPV6_INSIDE, 0, option, 0] };
+    vec![link(&[0x86, 0xdd]), network(NEXT_HEADER_AT, HOP_BY_HOP), opening]
 }
 
 /// The EtherType of a frame.

@@ -4,7 +4,7 @@
 
 use super::Dropped;
 use super::message::{
-    Base, Batch, Match, counted, list_rules, xcast4, xcast6, xcast6_behind_hop_by_hop,
+    Base, Batch, Match, counted, envelope, list_rules, xcast4, xcast6, xcast6_behind_hop_by_hop,
 };
 
 #[rustfmt::skip]
@@ -128,6 +128,14 @@ fn xcast6_is_a_routing_header_in_front() {
     let routing = Match { base: Base::Extension(43), offset: 2, value: vec![252] };
     let expected = [link, network(6, 0), network(40, 43), routing];
     assert_eq!(xcast6_behind_hop_by_hop(252), expected);
+}
+
+#[test]
+fn an_envelope_is_its_option_in_front_of_ipv6() {
+    let link = Match { base: Base::Link, offset: 12, value: vec![0x86, 0xdd] };
+    let network = |offset, value| Match { base: Base::Network, offset, value };
+    let expected = [link, network(6, vec![0]), network(40, vec![41, 0, 0x1e, 0])];
+    assert_eq!(envelope(0x1e), expected);
 }
 
 #[test]

@@ -12,8 +12,10 @@ fn ends(name: &str, remote: &str) -> TunnelEnds {
             encapsulation: Encapsulation::Ipip,
             local: end("10.0.1.1"),
             remote: end(remote),
+            keyed: false,
         },
         interface: Some(format!("t-{name}")),
+        strict: false,
         near: Vec::new(),
         preference: 0,
     }

@@ -62,7 +62,8 @@ pub(in crate::tools) fn run(args: &CopyLoop) -> Result<(), Failure> {
 fn open(name: &str, link_address: [u8; 6], driver: Driver) -> Result<Device, Failure> {
     let index = interface_index(name)
         .ok_or_else(|| Failure::Work(format!("there is no interface {name}")))?;
-    let interface = Interface { index, mtu: MTU, link_address, code_points: &CODE_POINTS };
+    let (code_points, envelopes) = (&CODE_POINTS, false);
+    let interface = Interface { index, mtu: MTU, link_address, code_points, envelopes };
     device::open(interface, driver).map_err(Failure::work)
 }
 

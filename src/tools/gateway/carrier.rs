@@ -19,6 +19,7 @@ use crate::host::{
 use crate::io::datagram::Datagram;
 use crate::tools::output;
 use crate::tools::ping::aim::words;
+use crate::tools::relay::{self, families};
 
 /// How long the start may take: until it is known which gateways handle Xcast.
 const SETTLE_TIME: Duration = Duration::from_millis(1500);
@@ -49,7 +50,9 @@ impl Carrier {
         list.edit(&Request::Set(gateway.to.clone()), admit).map_err(Failure::Usage)?;
         let code_points = gateway.experiment.code_points()?;
         // The stream never waits for what is not known yet.
-        let options = Options { patience: Duration::ZERO, ..Options::default() };
+        let families = families(list.destinations().iter().map(|it| it.address));
+        let relay = gateway.relay.relay(&gateway.experiment, families)?;
+        let options = Options { patience: Duration::ZERO, relay, ..Options::default() };
         let mut socket = XcastSocket::open(code_points, &options).map_err(Failure::host)?;
         socket.settle(list.destinations(), SETTLE_TIME).map_err(Failure::host)?;
         Ok(Carrier {
@@ -121,6 +124,7 @@ impl Carrier {
                 }
             }
         }
+        relay::tell(&self.socket.take_relay_events(), None);
         self.tally.copies = self.socket.counters().replicas_sent;
     }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::super::Failure;
 use super::super::experiment::Experiment;
-use crate::host::{Answer, Destination, Options, XcastSocket};
+use super::super::relay::{RelayArguments, families};
+use crate::host::{Answer, Destination, Families, Options, XcastSocket};
 use crate::io::datagram::ReportKind;
 
 /// How long the start may take: until it is known which gateways handle Xcast.
@@ -49,12 +50,31 @@ impl Aim {
         Destination { address, port: self.port, dscp: None }
     }
 
+    fn families(&self) -> Families {
+        families(self.to.iter().copied())
+    }
+
     /// A socket that knows which gateways handle Xcast, and waits for nothing when it sends.
     pub(in crate::tools) fn open(&self) -> Result<XcastSocket, Failure> {
+        self.open_by(None)
+    }
+
+    /// The same, by a relay perhaps.
+    pub(in crate::tools) fn open_by(
+        &self,
+        relay: Option<&RelayArguments>,
+    ) -> Result<XcastSocket, Failure> {
+        if self.interface.is_some() && relay.is_some_and(RelayArguments::is_given) {
+            return Err(Failure::usage("--interface and --relay are two ways to send"));
+        }
+        let wanted =
+            relay.map(|relay| relay.relay(&self.experiment, self.families())).transpose()?;
         let options = Options {
             interface: self.interface.clone(),
             source_port: self.source_port,
             patience: Duration::ZERO,
+            relay: wanted.flatten(),
+            ..Options::default()
         };
         let code_points = self.experiment.code_points()?;
         let mut socket = XcastSocket::open(code_points, &options).map_err(Failure::host)?;

@@ -1,7 +1,9 @@
 //! The program, run by an interpreter of our own that allows what the kernel's verifier does.
 
 use super::*;
-use crate::io::filter::tests::{code_points, ipv4, ipv6, options, routing, xcast_or_not};
+use crate::io::filter::tests::{
+    code_points, enveloped_or_not, ipv4, ipv6, options, routing, xcast_or_not,
+};
 
 const OWN: [u8; 6] = [2, 0, 0xfe, 0, 0, 0x81];
 const GROUP: [u8; 6] = [1, 0, 0x5e, 0, 0, 0xfe];
@@ -13,9 +15,14 @@ const BASE: u64 = 0x10_0000;
 const CONTEXT_IS: u64 = 0x20_0000;
 const STACK_IS: u64 = 0x30_0000;
 
-/// Whether the program takes a frame. A load that is not inside it is a defect.
+/// Whether the program that takes no envelopes takes a frame. A load that is not inside it is a
+/// defect.
 fn takes(frame: &[u8]) -> bool {
-    let program = redirect(&code_points(), OWN, MAP);
+    takes_with(false, frame)
+}
+
+fn takes_with(envelopes: bool, frame: &[u8]) -> bool {
+    let program = redirect(&code_points(), envelopes, OWN, MAP);
     let end = BASE + frame.len() as u64;
     let mut registers = [0u64; 11];
     (registers[1], registers[10]) = (CONTEXT_IS, STACK_IS);
@@ -119,6 +126,22 @@ fn takes_xcast_alone() {
 }
 
 #[test]
+fn takes_envelopes_where_they_are_wanted() {
+    for (packet, taken) in enveloped_or_not() {
+        let frame = frame(OWN, 0x86dd, &packet);
+        assert_eq!(takes_with(true, &frame), taken, "{:?}", &packet[40..48]);
+        assert!(!takes(&frame), "{:?}", &packet[40..48]);
+    }
+    for (ether_type, packet, taken) in xcast_or_not() {
+        assert_eq!(takes_with(true, &frame(OWN, ether_type, &packet)), taken);
+    }
+    let whole = frame(OWN, 0x86dd, &enveloped_or_not()[0].0);
+    for length in 0..whole.len() {
+        assert_eq!(takes_with(true, &whole[..length]), length >= 14 + 44, "{length}");
+    }
+}
+
+#[test]
 fn lets_pass_what_is_cut_short() {
     let hop_by_hop = ipv6(0, &[&options(43, 2), &routing(252)]);
     for (ether_type, packet, needed) in [
@@ -135,8 +158,13 @@ fn lets_pass_what_is_cut_short() {
 
 #[test]
 fn is_short_and_jumps_ahead_within_itself() {
-    let program = redirect(&code_points(), OWN, MAP);
-    assert!(program.len() < 80, "{}", program.len());
+    let programs = [false, true].map(|envelopes| redirect(&code_points(), envelopes, OWN, MAP));
+    assert!(programs[0].len() < 80, "{}", programs[0].len());
+    assert!(programs[1].len() < 90, "{}", programs[1].len());
+    programs.iter().for_each(|program| assert_jumps_ahead(program));
+}
+
+fn assert_jumps_ahead(program: &[Step]) {
     for (at, step) in program.iter().enumerate() {
         if [JUMP, JUMP_GREATER, JUMP_NOT_EQUAL].contains(&step.code) {
             let target = at + 1 + usize::try_from(step.offset).unwrap();
