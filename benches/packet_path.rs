@@ -35,6 +35,7 @@ fn fib() -> Fib {
             up: true,
             reverse_path: ReversePath::Strict,
             accept_group_frames: false,
+            tunnel: None,
         })
     };
     let code_points = CodePoints {

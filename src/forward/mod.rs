@@ -286,6 +286,7 @@ fn addressed_otherwise(
     }
 }
 
+#[inline(always)]
 fn reverse_path_holds(fib: &Fib, mode: ReversePath, port: PortId, parsed: &Parsed) -> bool {
     let leaves_by = |adjacency: &AdjacencyId| fib.adjacency(*adjacency).port == port;
     match (mode, parsed.source_entry) {

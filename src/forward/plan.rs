@@ -66,7 +66,7 @@ impl<'a> Planner<'a> {
     }
 
     /// One copy for all, or with DS bytes one for each class.
-    #[inline]
+    #[inline(always)]
     pub(super) fn together(&mut self, packet: &Packet<'_>, way: Way, live: u128) {
         let Some(ds_bytes) = self.parsed.lists.ds_bytes else {
             return self.shared(way, live, None);

@@ -63,7 +63,7 @@ impl Only {
 }
 
 impl<'a> Maker<'a> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(
         fib: &'a Fib,
         packet: &Packet<'_>,
