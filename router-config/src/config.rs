@@ -271,6 +271,8 @@ keywords! {
         SemiPermeable = "semi-permeable",
         /// Nothing: the packet's own destination becomes a unicast service address.
         Anycast = "anycast",
+        /// An IP header to the first of the live destinations, who sends on to the next.
+        Hosts = "hosts",
     }
 }
 

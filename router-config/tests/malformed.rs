@@ -256,7 +256,7 @@ peer-key = "not base64"
             "duplicate `[[tunnel]]` interface `xt0`",
             "`peer-key` contradicts `insecure = true`",
             "`local` must be an IPv6 address: the kind is IPv6 only",
-            "`kind` must be \"ipip\", \"udp\", \"semi-permeable\" or \"anycast\", found `gre`",
+            "`kind` must be \"ipip\", \"udp\", \"semi-permeable\", \"anycast\" or \"hosts\", found `gre`",
             "`peer-key` must be a public key in base64",
         ]
     );

@@ -19,9 +19,10 @@ use crate::engine::Engine;
 use crate::fib::{Fib, Port, PortId, Tunnel};
 use crate::io::device::{self, Device, Driver, Interface, Receiver, Share, Transmitter};
 use crate::io::inject::LocalStack;
-use crate::io::tunnel::{TunnelReceiver, TunnelSockets, TunnelTransmitter};
+use crate::io::tunnel::{HostsTransmitter, TunnelReceiver, TunnelSockets, TunnelTransmitter};
 
 use super::worker::Command;
+use crate::wire::tunnel::Encapsulation;
 
 pub(super) type PacketEngine = Engine<Receiver, Transmitter, LocalStack>;
 
@@ -219,9 +220,13 @@ impl Sockets {
         }
         let Tunnel { encapsulation, local, remote, .. } = port.tunnel?;
         let sockets = Arc::clone(&self.tunnels);
-        let opened = TunnelTransmitter::new(sockets, encapsulation, local.ip(), remote);
+        let opened = match encapsulation {
+            Encapsulation::Hosts => HostsTransmitter::new(sockets).map(Transmitter::Hosts),
+            _ => TunnelTransmitter::new(sockets, encapsulation, local.ip(), remote)
+                .map(Transmitter::Tunnel),
+        };
         Some(opened.map(|transmitter| {
-            engine.set_device(id, None, Some(Transmitter::Tunnel(transmitter)));
+            engine.set_device(id, None, Some(transmitter));
             engine.set_tunnel_device(id, self.tunnels.device(&port.name));
         }))
     }

@@ -112,6 +112,7 @@ impl Tunnels {
         for (ends, tunnel) in listed {
             let known = before.remove(&ends.name);
             self.each.push(known.unwrap_or_else(|| match tunnel.keys.is_some() {
+                _ if ends.tunnel.remote.ip().is_unspecified() => Each::native(ends),
                 _ if ends.tunnel.encapsulation.is_native() => Each::native(ends),
                 true => Each::keyed(ends, registry),
                 false => Each::probed(ends, now, registry),

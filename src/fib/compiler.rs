@@ -262,6 +262,7 @@ impl Compiler {
                 .map(|(v4, v6)| Native { v4: v4.store.table(), v6: v6.store.table() }),
             adjacencies: adjacencies.collect(),
             ends: self.ends(),
+            hosts: self.hosts(),
             ports: self.ports.clone(),
             limits: self.limits.clone(),
             compact: self.compact,
@@ -271,12 +272,22 @@ impl Compiler {
 }
 
 impl Compiler {
+    /// The port of the tunnel of hosts.
+    fn hosts(&self) -> Option<PortId> {
+        let is_it = |port: &Option<Port>| {
+            let tunnel = port.as_ref().filter(|port| port.up).and_then(|port| port.tunnel);
+            tunnel.is_some_and(|tunnel| tunnel.encapsulation == Encapsulation::Hosts)
+        };
+        Some(self.ports.iter().position(is_it)? as PortId)
+    }
+
     /// The ends of the tunnels among the ports, sorted.
     fn ends(&self) -> Vec<(Encapsulation, SocketAddr, SocketAddr, PortId)> {
         let tunnels = (0..).zip(&self.ports).filter_map(|(id, port)| {
             let port = port.as_ref()?;
             let Tunnel { encapsulation, local, remote, keyed } = port.tunnel?;
-            let takes = !encapsulation.is_native() && (port.up || !keyed);
+            let has_ends = !encapsulation.is_native() && encapsulation != Encapsulation::Hosts;
+            let takes = has_ends && (port.up || !keyed);
             takes.then_some((encapsulation, remote, local, id))
         });
         let mut ends: Vec<_> = tunnels.collect();

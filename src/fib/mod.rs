@@ -137,6 +137,8 @@ pub struct Fib {
     ports: Vec<Option<Port>>,
     /// The tunnels' ports by encapsulation, remote and local end.
     ends: Vec<(Encapsulation, SocketAddr, SocketAddr, PortId)>,
+    /// The tunnel of hosts, if this node takes part in one.
+    hosts: Option<PortId>,
     limits: Limits,
     compact: bool,
     secret: u64,
@@ -264,6 +266,12 @@ impl Fib {
             IpAddr::V4(v4) => native.v4.lookup(v4.to_bits()),
             IpAddr::V6(v6) => native.v6.lookup(v6.to_bits()),
         }))
+    }
+
+    /// The tunnel by which hosts forward for each other (RFC 5058 section 11.4), if there is one.
+    #[inline]
+    pub fn hosts(&self) -> Option<PortId> {
+        self.hosts
     }
 
     /// The port of the tunnel between these two ends.

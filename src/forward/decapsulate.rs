@@ -50,10 +50,12 @@ pub fn decapsulate(
         return Ok(Decapsulated::Control);
     }
     let mut outer = outer;
-    for _ in 0..DEPTH_MAX {
-        let port = fib
-            .tunnel_between(outer.encapsulation, outer.local, outer.remote)
-            .ok_or(DropReason::UnknownEnd)?;
+    for depth in 0..DEPTH_MAX {
+        let port = match fib.tunnel_between(outer.encapsulation, outer.local, outer.remote) {
+            Some(port) => port,
+            None if depth == 0 => return from_host(fib, outer, buffer, start),
+            None => return Err(DropReason::UnknownEnd),
+        };
         let inner = buffer.get_mut(start..).unwrap_or_default();
         let length = ip_len(inner).ok_or(DropReason::IpHeader)?;
         if !tunnel::take_over_congestion(inner, outer.traffic_class) {
@@ -73,6 +75,33 @@ pub fn decapsulate(
         }
     }
     Err(DropReason::Depth)
+}
+
+/// A packet from a host that is no tunnel's end: taken where hosts forward for each other, from its
+/// sender or from another host that may send, and only with a list.
+fn from_host(
+    fib: &Fib,
+    outer: Outer,
+    buffer: &mut [u8],
+    start: usize,
+) -> Result<Decapsulated, DropReason> {
+    let port = fib.hosts().filter(|_| outer.encapsulation == Encapsulation::Ipip);
+    let port = port.ok_or(DropReason::UnknownEnd)?;
+    let inner = buffer.get_mut(start..).unwrap_or_default();
+    let length = ip_len(inner).ok_or(DropReason::IpHeader)?;
+    let source: IpAddr = match inner[0] >> 4 {
+        4 => ipv4::Packet::parse(inner).map_err(|_| DropReason::IpHeader)?.source().into(),
+        _ => ipv6::Packet::parse(inner).map_err(|_| DropReason::IpHeader)?.source().into(),
+    };
+    let end = outer.remote.ip();
+    let from_one = fib.accepts(source) && (end == source || fib.accepts(end));
+    if !from_one || !is_xcast(fib, &inner[..length]) {
+        return Err(DropReason::UnknownEnd);
+    }
+    match tunnel::take_over_congestion(inner, outer.traffic_class) {
+        true => Ok(Decapsulated::Xcast { port, start }),
+        false => Err(DropReason::IpHeader),
+    }
 }
 
 /// Whether a packet's ends are those of a tunnel.

@@ -41,6 +41,9 @@ pub(super) fn partition(
         // Where its source leads to is the way of the outer packets.
         return out.scratch.parts.add(id, parsed.live.leading_zeros() as usize, false);
     }
+    if packet.port.is_some() && packet.port == fib.hosts() {
+        return among_hosts(fib, packet, parsed, route, expired, out);
+    }
     if let Some(place) = route.cached {
         // None of its destinations is this node.
         return match expired {
@@ -65,6 +68,42 @@ pub(super) fn partition(
         }
     } else if !out.scratch.is_probe {
         out.cache.keep(parsed, packet.buffer, route.source, &out.scratch.parts);
+    }
+}
+
+/// What came from another host, out of a tunnel of hosts: it is for this node too, which sends on to the
+/// others, one after the other, whatever the routes say (RFC 5058 section 11.4).
+#[cold]
+fn among_hosts(
+    fib: &Fib,
+    packet: &Packet<'_>,
+    parsed: &Parsed,
+    route: Route<'_>,
+    expired: bool,
+    out: &mut Output,
+) {
+    let own = live_indices(parsed.live).zip(route.entries);
+    let own = own.filter(|(_, entry)| *fib.entry(**entry) == Entry::Local);
+    let own = own.fold(0, |own, (index, _)| own | bit(index));
+    let others = parsed.live & !own;
+    let end = packet.port.and_then(|port| tunnel_end(fib, port));
+    let (0, Some(end)) = (u8::from(own == 0), end) else {
+        return out.scratch.drops.add(DropReason::NotForThisRouter, parsed.live);
+    };
+    live_indices(own).for_each(|index| deliver(fib, packet, parsed, bit(index), out));
+    for (at, index) in live_indices(parsed.live).enumerate() {
+        let address = parsed.address(packet.buffer, index);
+        let reason = match fib.entry(route.entries[at]) {
+            _ if others & bit(index) == 0 => continue,
+            _ if expired => Some(DropReason::TtlExpired),
+            Entry::Bad | Entry::LinkLocal => Some(DropReason::BadDestination),
+            _ if !fib.destination_allowed(address) => Some(DropReason::DestinationNotAllowed),
+            _ => None,
+        };
+        match reason {
+            Some(reason) => out.scratch.drops.add(reason, bit(index)),
+            None => out.scratch.parts.add(end, index, false),
+        }
     }
 }
 

@@ -104,7 +104,11 @@ impl<'a> Planner<'a> {
         let is_lone = live.is_power_of_two() && !self.parsed.keeps_xcast;
         match is_lone.then(|| self.lone_way(packet, Some(port), live)).flatten() {
             Some(native) => self.alone(native, Form::Unicast, live, None),
-            None if packet.port == Some(port) && !self.is_probe => {
+            // Where hosts forward for each other, on to the next.
+            None if packet.port == Some(port)
+                && !self.is_probe
+                && self.fib.hosts() != Some(port) =>
+            {
                 self.drops.add(DropReason::NoRoute, live);
             }
             None => self.together(packet, way, live),

@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
@@ -20,12 +21,15 @@ use super::waiting::Waiting;
 use super::{Answer, Options, Sent, Trouble, TroubleKind, Unsent};
 use super::{Destination, HostError, Message, Network, Probing, Received, Receiver};
 use crate::engine::{Engine, Failure};
-use crate::fib::{AdjacencyId, Entry, Port, PortId, is_link_local};
+use crate::fib::{AdjacencyId, Entry, Port, PortId, Tunnel, is_link_local};
 use crate::forward::{Counters, DropReason, LINK_HEADER_LEN, inspect};
+use crate::io::device::Transmitter;
 use crate::io::icmp::{IcmpError, IcmpListener};
 use crate::io::inject::LocalStack;
-use crate::io::packet::{self, PacketReceiver, PacketTransmitter};
+use crate::io::packet::{self, PacketReceiver};
+use crate::io::tunnel::{HostsTransmitter, TunnelSockets};
 use crate::rib::{InterfaceIndex, NeighborPolicy, PortPolicy, PortSettings, Settings};
+use crate::wire::tunnel::Encapsulation;
 use crate::wire::xcast4::live_indices;
 use crate::wire::{CodePoints, icmp, quote};
 
@@ -43,7 +47,7 @@ pub(super) struct Native {
     code_points: CodePoints,
     patience: Duration,
     network: Network,
-    engine: Engine<PacketReceiver, PacketTransmitter, LocalStack>,
+    engine: Engine<PacketReceiver, Transmitter, LocalStack>,
     /// By port: the interface its device is for, told apart from others of the same index.
     devices: Vec<Option<(InterfaceIndex, u64)>>,
     probing: Probing,
@@ -80,6 +84,9 @@ impl Native {
         };
         let mut network = Network::open(Settings { ports, secret, ..Settings::open(code_points) })?;
         options.service.into_iter().for_each(|service| network.send_to_service(service));
+        if options.among_hosts {
+            network.send_among_hosts();
+        }
         if let Some(missing) = network.rib.missing_ports().pop() {
             return Err(HostError::NoInterface(missing));
         }
@@ -541,8 +548,15 @@ impl Native {
             }
             self.devices[id] = wanted;
             self.engine.clear_port(id as PortId);
-            if let Some(port) = port.filter(|port| port.tunnel.is_none()) {
-                match packet::open_sender(port.interface) {
+            if let Some(port) = port.filter(|port| port.tunnel.is_none_or(is_among_hosts)) {
+                let opened = match port.tunnel {
+                    None => packet::open_sender(port.interface).map(Transmitter::Packet),
+                    Some(_) => {
+                        let sockets = Arc::new(TunnelSockets::new(0, None));
+                        HostsTransmitter::new(sockets).map(Transmitter::Hosts)
+                    }
+                };
+                match opened {
                     Ok(device) => self.engine.set_device(id as PortId, None, Some(device)),
                     Err(error) => {
                         tracing::warn!(interface = port.name, %error, "cannot send by it");
@@ -576,4 +590,8 @@ pub(super) fn watch(poll: &Poll, descriptor: RawFd) -> Result<(), HostError> {
     let mut source = SourceFd(&descriptor);
     let registered = poll.registry().register(&mut source, Token(0), Interest::READABLE);
     registered.map_err(socket_error("cannot wait for packets"))
+}
+
+fn is_among_hosts(tunnel: Tunnel) -> bool {
+    tunnel.encapsulation == Encapsulation::Hosts
 }

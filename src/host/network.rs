@@ -55,6 +55,27 @@ impl Network {
         self.recompile();
     }
 
+    /// Has lists sent to the first of their destinations, who send on to the others.
+    pub(super) fn send_among_hosts(&mut self) {
+        const NAME: &str = "hosts";
+        let any = |any: IpAddr| SocketAddr::new(any, 0);
+        let end = any(Ipv6Addr::UNSPECIFIED.into());
+        let all = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        let encapsulation = Encapsulation::Hosts;
+        self.rib.set_tunnels(vec![TunnelEnds {
+            name: NAME.to_owned(),
+            tunnel: Tunnel { encapsulation, local: end, remote: end, keyed: false },
+            interface: None,
+            near: all.into_iter().filter_map(|any| Prefix::new(any, 0)).collect(),
+            preference: 0,
+            strict: false,
+        }]);
+        let overhead = encapsulation.overhead(end.ip());
+        let mtu = self.rib.narrowest_port().saturating_sub(overhead);
+        self.rib.set_tunnel_state(NAME, TunnelState { up: true, mtu });
+        self.recompile();
+    }
+
     /// What can forward now.
     pub fn fib(&self) -> &Fib {
         &self.fib

@@ -25,6 +25,9 @@ pub struct Options {
     /// Send lists to the routers that serve this unicast address (RFC 5058 section 11.5), whatever the
     /// routers on the way there speak; a destination alone, or of the other IP version, goes as ever.
     pub service: Option<IpAddr>,
+    /// Send each list to the first of its destinations, which sends on to the next (RFC 5058 section
+    /// 11.4): they all take part, and no router has to.
+    pub among_hosts: bool,
     /// Send and receive by a relay, and by nothing else.
     pub relay: Option<Relay>,
 }
@@ -32,7 +35,14 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         let patience = Duration::from_millis(1500);
-        Options { interface: None, source_port: 0, patience, service: None, relay: None }
+        Options {
+            interface: None,
+            source_port: 0,
+            patience,
+            service: None,
+            among_hosts: false,
+            relay: None,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 use super::packet::{self, PacketReceiver, PacketTransmitter};
-use super::tunnel::TunnelTransmitter;
+use super::tunnel::{HostsTransmitter, TunnelTransmitter};
 use super::xdp::{self, XdpReceiver, XdpTransmitter};
 use super::{Frame, Pieces, Receive, Transmit};
 use crate::wire::CodePoints;
@@ -177,7 +177,10 @@ impl Device {
     /// The driver's name: `packet`, `packet+xdp` or `xdp`.
     pub fn driver(&self) -> &'static str {
         match (&self.receiver, &self.transmitter) {
-            (Receiver::Packet(_), Transmitter::Packet(_) | Transmitter::Tunnel(_)) => "packet",
+            (
+                Receiver::Packet(_),
+                Transmitter::Packet(_) | Transmitter::Tunnel(_) | Transmitter::Hosts(_),
+            ) => "packet",
             (Receiver::Packet(_), Transmitter::Xdp(_)) => "packet+xdp",
             (Receiver::Xdp(_), _) => "xdp",
         }
@@ -264,13 +267,15 @@ pub enum Transmitter {
     Xdp(XdpTransmitter),
     /// Into a tunnel.
     Tunnel(TunnelTransmitter),
+    /// Into a tunnel of hosts.
+    Hosts(HostsTransmitter),
 }
 
 impl Transmitter {
     /// Whether frames with IP packets of `mtu` octets can be sent.
     pub fn fits(&self, mtu: u32) -> bool {
         match self {
-            Transmitter::Packet(_) | Transmitter::Tunnel(_) => true,
+            Transmitter::Packet(_) | Transmitter::Tunnel(_) | Transmitter::Hosts(_) => true,
             Transmitter::Xdp(transmitter) => transmitter.fits(mtu),
         }
     }
@@ -287,6 +292,7 @@ impl Transmit for Transmitter {
             Transmitter::Packet(transmitter) => transmitter.transmit(count, pieces, done),
             Transmitter::Xdp(transmitter) => transmitter.transmit(count, pieces, done),
             Transmitter::Tunnel(transmitter) => transmitter.transmit(count, pieces, done),
+            Transmitter::Hosts(transmitter) => transmitter.transmit(count, pieces, done),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`TunnelSockets`] are those of a node, opened as they are needed, and shared by all that send;
 //! one [`TunnelReceiver`] reads them all. Ends are told apart by whoever reads.
 
+mod hosts;
 mod receive;
 mod transmit;
 
@@ -17,6 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use mio::Waker;
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub use hosts::HostsTransmitter;
 pub use receive::TunnelReceiver;
 pub use transmit::TunnelTransmitter;
 
@@ -103,6 +105,11 @@ impl TunnelSockets {
             Encapsulation::Ipip => &[PROTOCOL_IPV4, PROTOCOL_IPV6],
             Encapsulation::Udp => &[Kind::UDP],
             Encapsulation::SemiPermeable | Encapsulation::Anycast => &[],
+            Encapsulation::Hosts => {
+                // Hosts may be of either version, as far as this node is.
+                let v6 = self.open(Encapsulation::Ipip, Ipv6Addr::UNSPECIFIED.into());
+                return self.open(Encapsulation::Ipip, Ipv4Addr::UNSPECIFIED.into()).or(v6);
+            }
         };
         for &protocol in protocols {
             let kind = Kind { is_v6: end.is_ipv6(), protocol };

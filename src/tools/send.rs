@@ -58,6 +58,12 @@ pub(super) struct Send {
     /// Never become unicast: receivers must take Xcast packets themselves
     #[arg(long)]
     keep_xcast: bool,
+    /// Send lists to the first of their destinations, who sends on to the next: all take part
+    #[arg(long, conflicts_with_all = ["relay", "service"])]
+    hosts_only: bool,
+    /// Send lists to the routers that serve this unicast (anycast) address
+    #[arg(long, value_name = "ADDR", conflicts_with = "relay")]
+    service: Option<IpAddr>,
     /// DSCP of the packets, and of the destinations that name none
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..64))]
     dscp: u8,
@@ -80,7 +86,9 @@ pub(super) fn run(send: &Send) -> Result<(), Failure> {
     let (interface, source_port) = (send.interface.clone(), send.source_port);
     let families = families(destinations.iter().map(|destination| destination.address));
     let relay = send.relay.relay(&send.experiment, families)?;
-    let options = Options { interface, source_port, relay, ..Options::default() };
+    let (service, among_hosts) = (send.service, send.hosts_only);
+    let options =
+        Options { interface, source_port, service, among_hosts, relay, ..Options::default() };
     let mut socket = XcastSocket::open(code_points, &options).map_err(failure)?;
     let mut unsent = Unsent::new();
     let mut packets = 0;

@@ -1,9 +1,9 @@
 //! Packets inside packets (RFC 5058 section 11.1, RFC 2003; WIRE.md "Tunnels"): what an outer packet
 //! says, and what the inner one takes over from it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{ipv4, ipv6, read_u16, semi_permeable, udp};
+use super::{ipv4, ipv6, read_u16, semi_permeable, udp, xcast4, xcast6};
 
 /// How packets travel in a tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +17,9 @@ pub enum Encapsulation {
     SemiPermeable,
     /// As they are, but to a unicast address of service (RFC 5058 section 11.5).
     Anycast,
+    /// As by [`Ipip`](Encapsulation::Ipip), to the first of the live destinations, which sends on to
+    /// the next (RFC 5058 section 11.4).
+    Hosts,
 }
 
 /// The protocol number of IPv4 inside IP (RFC 2003).
@@ -37,7 +40,7 @@ impl Encapsulation {
     pub fn overhead(self, end: IpAddr) -> u32 {
         let ip = if end.is_ipv4() { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };
         let octets = match self {
-            Encapsulation::Ipip => ip,
+            Encapsulation::Ipip | Encapsulation::Hosts => ip,
             Encapsulation::Udp => ip + udp::HEADER_LEN,
             Encapsulation::SemiPermeable => semi_permeable::OVERHEAD,
             Encapsulation::Anycast => 0,
@@ -113,6 +116,38 @@ pub fn traffic_class(packet: &[u8]) -> u8 {
         [first, second, ..] if first >> 4 == 6 => first << 4 | second >> 4,
         [_, second, ..] => *second,
         _ => 0,
+    }
+}
+
+/// To whom a packet goes in a tunnel of hosts: the first of its live destinations, or its only one if
+/// it has no list. `packet` may end behind the list.
+pub fn first_live(packet: &[u8]) -> Option<IpAddr> {
+    let to = destination(packet).filter(|to| !to.is_multicast());
+    if to.is_some() {
+        return to;
+    }
+    match packet.first()? >> 4 {
+        4 => {
+            let list = packet.get(usize::from(packet[0] & 0xf) * 4..)?;
+            let header = xcast4::Header::parse(list).ok()?;
+            let lists = xcast4::lists(header.count(), header.has_ds_bytes(), header.has_ports());
+            let index = xcast4::live_indices(header.bitmap()).next()?;
+            let octets = list.get(lists.addresses + 4 * index..)?.first_chunk::<4>()?;
+            Some(Ipv4Addr::from(*octets).into())
+        }
+        6 => {
+            let mut at = ipv6::HEADER_LEN;
+            if packet.get(ipv6::field::NEXT_HEADER) == Some(&ipv6::next_header::HOP_BY_HOP) {
+                at += ipv6::extension_len(packet.get(at..)?)?;
+            }
+            let list = packet.get(at..)?;
+            let header = xcast6::Header::parse(list).ok()?;
+            let lists = xcast6::lists(header.count(), header.has_ds_bytes());
+            let index = xcast4::live_indices(header.bitmap()).next()?;
+            let octets = list.get(lists.addresses + 16 * index..)?.first_chunk::<16>()?;
+            Some(Ipv6Addr::from(*octets).into())
+        }
+        _ => None,
     }
 }
 

@@ -49,7 +49,7 @@ fn ends(table: &mut Table<'_>, kind: Option<TunnelKind>) -> (Option<IpAddr>, Opt
     let needs: &[&'static str] = match kind {
         Some(TunnelKind::Ipip | TunnelKind::Udp) => &["local", "remote"],
         Some(TunnelKind::Anycast) => &["remote"],
-        Some(TunnelKind::SemiPermeable) | None => &[],
+        Some(TunnelKind::SemiPermeable | TunnelKind::Hosts) | None => &[],
     };
     for key in needs {
         table.require(key);

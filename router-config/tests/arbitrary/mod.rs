@@ -137,14 +137,19 @@ fn tunnels_and_routes() -> impl Strategy<Value = (Vec<Tunnel>, Vec<StaticRoute>)
 fn tunnel() -> impl Strategy<Value = Tunnel> {
     let keys = (path(), "[A-Za-z0-9+/]{43}=")
         .prop_map(|(private_key_file, peer_key)| TunnelKeys { private_key_file, peer_key });
-    let kinds =
-        vec![TunnelKind::Ipip, TunnelKind::Udp, TunnelKind::SemiPermeable, TunnelKind::Anycast];
+    let kinds = vec![
+        TunnelKind::Ipip,
+        TunnelKind::Udp,
+        TunnelKind::SemiPermeable,
+        TunnelKind::Anycast,
+        TunnelKind::Hosts,
+    ];
     (select(kinds), 1..0x00ff_ffff_u32, proptest::option::of(keys)).prop_map(|(kind, low, keys)| {
         let local = IpAddr::from(Ipv4Addr::from(10 << 24 | low));
         let remote = IpAddr::from(Ipv4Addr::from(11 << 24 | low));
         let (local, remote) = match kind {
             TunnelKind::Ipip | TunnelKind::Udp => (Some(local), Some(remote)),
-            TunnelKind::SemiPermeable => (None, None),
+            TunnelKind::SemiPermeable | TunnelKind::Hosts => (None, None),
             TunnelKind::Anycast => (None, Some(remote)),
         };
         let keys = keys.filter(|_| kind == TunnelKind::Udp);

@@ -194,7 +194,7 @@ impl Each {
         self.troubles[SOCKET] = opened.err().map(|error| format!("no socket: {error}"));
         let path = match encapsulation {
             // Its way is another for every packet.
-            Encapsulation::SemiPermeable => Ok(rib.narrowest_port()),
+            Encapsulation::SemiPermeable | Encapsulation::Hosts => Ok(rib.narrowest_port()),
             Encapsulation::Anycast if rib.addresses().any(|own| own == remote.ip()) => {
                 Err(io::Error::other("it is an address of this node"))
             }
@@ -243,6 +243,7 @@ impl Each {
                 Encapsulation::Ipip => "ipip",
                 Encapsulation::Udp => "udp",
                 Encapsulation::SemiPermeable => "semi-permeable",
+                Encapsulation::Hosts => "hosts",
                 Encapsulation::Anycast => "anycast",
             }
             .to_owned(),
@@ -271,6 +272,7 @@ pub(super) fn ends(tunnel: &router_config::Tunnel, udp_port: u16) -> Option<Tunn
         TunnelKind::Ipip => (Encapsulation::Ipip, 0),
         TunnelKind::Udp => (Encapsulation::Udp, udp_port),
         TunnelKind::SemiPermeable => (Encapsulation::SemiPermeable, 0),
+        TunnelKind::Hosts => (Encapsulation::Hosts, 0),
         TunnelKind::Anycast => (Encapsulation::Anycast, 0),
     };
     let any: IpAddr = match tunnel.remote {
@@ -279,7 +281,7 @@ pub(super) fn ends(tunnel: &router_config::Tunnel, udp_port: u16) -> Option<Tunn
     };
     let (local, remote) = match tunnel.kind {
         TunnelKind::Ipip | TunnelKind::Udp => (tunnel.local, tunnel.remote),
-        TunnelKind::SemiPermeable => (Some(any), Some(any)),
+        TunnelKind::SemiPermeable | TunnelKind::Hosts => (Some(any), Some(any)),
         TunnelKind::Anycast => (Some(any), tunnel.remote),
     };
     let end = |address: Option<IpAddr>| Some(SocketAddr::new(address?, port));

@@ -211,7 +211,7 @@ impl Transmit for TunnelTransmitter {
 }
 
 /// Octets in front of a control message's value.
-const HEADER_LEN: usize = size_of::<libc::cmsghdr>();
+pub(super) const HEADER_LEN: usize = size_of::<libc::cmsghdr>();
 
 /// Appends a control message: its length without padding, its level, its type, its value, padding.
 fn push(octets: &mut Vec<u8>, level: libc::c_int, kind: libc::c_int, value: &[u8]) {

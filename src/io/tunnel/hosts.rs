@@ -1,0 +1,87 @@
+//! Sending into a tunnel of hosts (RFC 5058 section 11.4): each packet to the first of its live
+//! destinations.
+
+use std::io;
+use std::sync::Arc;
+
+use socket2::{MsgHdr, SockAddr};
+
+use super::transmit::HEADER_LEN;
+use super::{Kind, TunnelSockets};
+use crate::io::{Pieces, Transmit};
+use crate::wire::ethernet;
+use crate::wire::tunnel::{Encapsulation, PROTOCOL_IPV4, PROTOCOL_IPV6, first_live, traffic_class};
+
+/// Octets of a control message with a traffic class.
+const CONTROL_LEN: usize = HEADER_LEN + 8;
+
+/// The sending face of a tunnel of hosts.
+pub struct HostsTransmitter {
+    sockets: Arc<TunnelSockets>,
+}
+
+impl HostsTransmitter {
+    /// Sends from whichever address the kernel chooses.
+    ///
+    /// # Errors
+    /// What the kernel says when sockets are opened.
+    pub fn new(sockets: Arc<TunnelSockets>) -> io::Result<HostsTransmitter> {
+        sockets.open(Encapsulation::Hosts, std::net::Ipv4Addr::UNSPECIFIED.into())?;
+        Ok(HostsTransmitter { sockets })
+    }
+
+    /// Returns whether the kernel took it.
+    fn send(&self, head: &[u8], tail: &[u8]) -> bool {
+        let Some(to) = first_live(head) else { return false };
+        let protocol = if to.is_ipv4() { PROTOCOL_IPV4 } else { PROTOCOL_IPV6 };
+        let Some(socket) = self.sockets.of(Kind { is_v6: to.is_ipv6(), protocol }) else {
+            return false;
+        };
+        let to: SockAddr = std::net::SocketAddr::new(to, 0).into();
+        let control = control(to.is_ipv6(), traffic_class(head));
+        let pieces = [io::IoSlice::new(head), io::IoSlice::new(tail)];
+        let message = MsgHdr::new().with_addr(&to).with_buffers(&pieces).with_control(&control);
+        let flags = libc::MSG_DONTWAIT;
+        let sent = match socket.sendmsg(&message, flags) {
+            // The error may be an old one, of another packet.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                if error.raw_os_error() == Some(libc::EMSGSIZE) {
+                    self.sockets.note_narrowed();
+                }
+                socket.sendmsg(&message, flags)
+            }
+            sent => sent,
+        };
+        sent.is_ok()
+    }
+}
+
+impl Transmit for HostsTransmitter {
+    /// The link-layer headers stay here.
+    fn transmit<'a>(
+        &mut self,
+        count: usize,
+        pieces: impl Fn(usize) -> Pieces<'a>,
+        mut done: impl FnMut(usize, bool),
+    ) {
+        for index in 0..count {
+            let (head, tail) = pieces(index);
+            let head = head.get(ethernet::HEADER_LEN..).unwrap_or_default();
+            done(index, self.send(head, tail));
+        }
+    }
+}
+
+/// A control message that gives the outer packet a traffic class.
+fn control(is_v6: bool, class: u8) -> [u8; CONTROL_LEN] {
+    let (level, kind) = match is_v6 {
+        true => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
+        false => (libc::IPPROTO_IP, libc::IP_TOS),
+    };
+    let mut octets = [0; CONTROL_LEN];
+    octets[..size_of::<usize>()].copy_from_slice(&(HEADER_LEN + 4).to_ne_bytes());
+    octets[HEADER_LEN - 8..HEADER_LEN - 4].copy_from_slice(&level.to_ne_bytes());
+    octets[HEADER_LEN - 4..HEADER_LEN].copy_from_slice(&kind.to_ne_bytes());
+    octets[HEADER_LEN..HEADER_LEN + 4].copy_from_slice(&i32::from(class).to_ne_bytes());
+    octets
+}
