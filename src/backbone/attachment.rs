@@ -3,7 +3,7 @@
 //!
 //! The caller carries datagrams and tells the time, as with [`Peers`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use super::keys::{PrivateKey, PublicKey};
@@ -16,8 +16,10 @@ use crate::wire::control::{Families, Lease};
 
 /// Sessions kept at once. Of more relays, others are tried in turn.
 const SESSIONS: usize = 4;
-/// How often, in microseconds, where more are known.
+/// How often, in microseconds, where more are known: while one answers, and while none does. So
+/// one that does not is given four seconds.
 const TURN: u64 = 30_000_000;
+const SEARCH: u64 = 1_000_000;
 /// Another relay is used instead if its round-trip time is less than this share of that of the one
 /// in use, in percent,
 const BETTER_PERCENT: u64 = 80;
@@ -27,6 +29,8 @@ const BETTER_BY: u64 = 2_000;
 const BETTER_FOR: u64 = 5_000_000;
 /// A relay without an address to lease is asked again after so long, in microseconds.
 const ASK_AGAIN: u64 = 5_000_000;
+/// For so long, in microseconds, others are preferred to it.
+const BARREN: u64 = 60_000_000;
 
 /// How a host takes part.
 #[derive(Clone, Debug)]
@@ -77,7 +81,7 @@ pub enum Output {
 pub struct Attachment {
     peers: Peers,
     options: Options,
-    /// Which of the relays there are to be sessions with.
+    /// Which of the relays there are to be sessions with, the oldest first.
     slots: Vec<Seed>,
     /// Which one is tried next.
     next: usize,
@@ -85,7 +89,11 @@ pub struct Attachment {
     /// The relay in use, and what it has leased.
     relay: Option<EndId>,
     lease: Option<Lease>,
+    /// Where it was told to be.
+    told: Option<SocketAddr>,
     ask_at: Option<Time>,
+    /// Those that have said that they have no address, and until when that counts.
+    barren: BTreeMap<EndId, Time>,
     /// A nearer one, and since when it is.
     nearer: Option<(EndId, Time)>,
     wish: Option<IpAddr>,
@@ -104,10 +112,12 @@ impl Attachment {
             options,
             next: slots.len(),
             slots,
-            turn_at: more.then_some(Time(now.0 + TURN)),
+            turn_at: more.then_some(Time(now.0 + SEARCH)),
             relay: None,
             lease: None,
+            told: None,
             ask_at: None,
+            barren: BTreeMap::new(),
             nearer: None,
             outputs: VecDeque::new(),
         };
@@ -124,7 +134,7 @@ impl Attachment {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
         if self.turn_at.is_some_and(|at| at <= now) {
-            self.turn_at = Some(Time(now.0 + TURN));
+            self.turn_at = Some(Time(now.0 + self.pace()));
             self.turn(now);
         }
         if self.ask_at.is_some_and(|at| at <= now) {
@@ -178,15 +188,24 @@ impl Attachment {
 
     /// Takes up what the sessions have come to.
     fn advance(&mut self, now: Time) {
+        let pace = self.pace();
         loop {
             while let Some(output) = self.peers.poll_output() {
                 self.take(output, now);
             }
             self.choose(now);
             // Asking for an address puts out a datagram.
-            let Some(output) = self.peers.poll_output() else { return };
+            let Some(output) = self.peers.poll_output() else { break };
             self.take(output, now);
         }
+        if self.turn_at.is_some() && self.pace() != pace {
+            self.turn_at = Some(Time(now.0 + self.pace()));
+        }
+    }
+
+    /// How often others have their turn. A relay is in use whenever one answers.
+    fn pace(&self) -> u64 {
+        if self.relay.is_some() { TURN } else { SEARCH }
     }
 
     fn take(&mut self, output: PeersOutput, now: Time) {
@@ -194,8 +213,9 @@ impl Attachment {
             PeersOutput::Send { to, bytes } => self.outputs.push_back(Output::Send { to, bytes }),
             PeersOutput::Up(_) => {}
             PeersOutput::Changed(view) => {
-                if let Some(lease) = self.lease.clone().filter(|_| self.relay == Some(view.id)) {
-                    self.outputs.push_back(Output::Attached { relay: view, lease });
+                let moved = self.relay == Some(view.id) && self.told != Some(view.address);
+                if let Some(lease) = self.lease.clone().filter(|_| moved) {
+                    self.tell(view, lease);
                 }
             }
             PeersOutput::Down(id, reason) => {
@@ -217,17 +237,26 @@ impl Attachment {
         let wait = if lease.address.is_some() { renewal.max(ASK_AGAIN) } else { ASK_AGAIN };
         self.ask_at = Some(Time(now.0 + wait));
         self.wish = lease.address.or(self.wish);
+        if let Some(id) = self.relay {
+            let until = if lease.address.is_none() { now.0 + BARREN } else { 0 };
+            self.barren.insert(id, Time(until));
+        }
         let address = |lease: &Lease| lease.address;
         let is_news = self.lease.as_ref().map(address) != Some(lease.address);
         self.lease = Some(lease.clone());
         if let Some(relay) = self.relay().filter(|_| is_news) {
-            self.outputs.push_back(Output::Attached { relay, lease });
+            self.tell(relay, lease);
         }
+    }
+
+    fn tell(&mut self, relay: EndView, lease: Lease) {
+        self.told = Some(relay.address);
+        self.outputs.push_back(Output::Attached { relay, lease });
     }
 
     /// The relay in use does not answer any more: the nearest other one takes its place.
     fn fail_over(&mut self, from: EndId, reason: DownReason, now: Time) {
-        match self.nearest() {
+        match self.nearest(now) {
             Some(to) => self.switch(from, to, now),
             None => {
                 (self.relay, self.lease, self.nearer, self.ask_at) = (None, None, None, None);
@@ -236,14 +265,19 @@ impl Attachment {
         }
     }
 
-    fn nearest(&self) -> Option<EndView> {
+    /// The nearest that answers, and has an address or has not been asked for one lately.
+    fn nearest(&self, now: Time) -> Option<EndView> {
         let up = self.peers.ends().filter(|view| view.is_up);
-        up.min_by_key(|view| (view.rtt.unwrap_or(u64::MAX), view.key))
+        up.min_by_key(|view| (self.is_barren(view.id, now), view.rtt.unwrap_or(u64::MAX), view.key))
+    }
+
+    fn is_barren(&self, id: EndId, now: Time) -> bool {
+        self.barren.get(&id).is_some_and(|until| *until > now)
     }
 
     /// Uses the nearest relay, but for one that is hardly nearer.
     fn choose(&mut self, now: Time) {
-        let Some(nearest) = self.nearest() else {
+        let Some(nearest) = self.nearest(now) else {
             self.nearer = None;
             return;
         };
@@ -252,6 +286,10 @@ impl Attachment {
             self.ask(now);
             return;
         };
+        if self.is_barren(current.id, now) && !self.is_barren(nearest.id, now) {
+            self.switch(current.id, nearest, now);
+            return;
+        }
         let (before, after) = (current.rtt.unwrap_or(u64::MAX), nearest.rtt.unwrap_or(u64::MAX));
         let far_nearer = after < before.saturating_mul(BETTER_PERCENT) / 100
             && after.saturating_add(BETTER_BY) < before;
@@ -282,23 +320,27 @@ impl Attachment {
         }
     }
 
-    /// Of more relays than sessions, another one has its turn: in place of one that does not
-    /// answer, else of the farthest.
+    /// Of more relays than sessions, another one has its turn: in place of the one that has not
+    /// answered for the longest time, else of the farthest.
     fn turn(&mut self, now: Time) {
         let known = &self.options.relays;
         let candidates = (0..known.len()).map(|step| (self.next + step) % known.len());
         let mut candidates = candidates.filter(|at| !self.slots.contains(&known[*at]));
         let Some(at) = candidates.next() else { return };
         let end = |slot: &Seed| self.peers.found(slot.address);
-        let rank = |slot: &Seed| {
-            let view = end(slot).and_then(|id| self.peers.end(id)).filter(|view| view.is_up);
-            view.map_or(u64::MAX, |view| view.rtt.unwrap_or(u64::MAX))
+        let rank = |slot: &Seed| match end(slot).and_then(|id| self.peers.end(id)) {
+            Some(view) if view.is_up => (0, view.rtt.unwrap_or(u64::MAX)),
+            // It may have to answer for a while before it is up.
+            Some(view) if view.heard.is_some_and(|heard| heard.0 + SEARCH > now.0) => (1, 0),
+            _ => (2, 0),
         };
         let in_use = |slot: &Seed| self.relay.is_some() && end(slot) == self.relay;
-        let others = self.slots.iter().enumerate().filter(|(_, slot)| !in_use(slot));
+        // Of several that are as bad, the last of this order: the oldest.
+        let others = self.slots.iter().enumerate().rev().filter(|(_, slot)| !in_use(slot));
         let Some((place, left)) = others.max_by_key(|(_, slot)| rank(slot)) else { return };
         let left = end(left);
-        self.slots[place] = known[at];
+        self.slots.remove(place);
+        self.slots.push(known[at]);
         self.next = at + 1;
         self.peers.set_config(config(&self.options, &self.slots), now);
         let kept: Vec<_> = self.slots.iter().map(|slot| self.peers.found(slot.address)).collect();

@@ -47,7 +47,7 @@ pub struct Liveness {
     /// When the end is to be asked next; `None`: not at all.
     next: Option<Time>,
     number: u64,
-    /// The last ones, oldest first; their numbers follow each other.
+    /// The last ones, oldest first.
     sent: VecDeque<Sent>,
     up_since: Option<Time>,
     answers: u32,
@@ -117,15 +117,24 @@ impl Liveness {
         self.answers_needed = needed;
     }
 
-    /// Does what is due; returns the number to be sent to the end now, if any.
+    /// Does what is due; returns the number to be sent to the end now, if any: one more than the one
+    /// before. This is for numbers that travel with something that nobody can foresee.
     pub fn poll_send(&mut self, now: Time) -> Option<u64> {
+        let number = self.number;
+        self.poll_send_with(now, || number)?;
+        self.number = number.wrapping_add(1);
+        Some(number)
+    }
+
+    /// As [`poll_send`](Liveness::poll_send), with a number of the caller's: where nobody can foresee
+    /// it, who answers has been where it was sent to.
+    pub fn poll_send_with(&mut self, now: Time, number: impl FnOnce() -> u64) -> Option<u64> {
         self.judge(now);
         let next = self.next.filter(|next| *next <= now)?;
         // Who comes much too late does not make up for what it has missed.
         let following = Time(next.0 + INTERVAL);
         self.next = Some(if following <= now { Time(now.0 + INTERVAL) } else { following });
-        let number = self.number;
-        self.number = self.number.wrapping_add(1);
+        let number = number();
         self.sent.push_back(Sent { number, at: now, fate: Fate::Waiting });
         if self.sent.len() > MEMORY {
             self.sent.pop_front();
@@ -137,9 +146,9 @@ impl Liveness {
     /// means nothing.
     pub fn handle_answer(&mut self, number: u64, now: Time) {
         self.judge(now);
-        let Some(oldest) = self.sent.front() else { return };
-        let Ok(index) = usize::try_from(number.wrapping_sub(oldest.number)) else { return };
-        let Some(sent) = self.sent.get_mut(index) else { return };
+        // The latest first: mostly it is the one.
+        let sent = self.sent.iter_mut().rev().find(|sent| sent.number == number);
+        let Some(sent) = sent else { return };
         if sent.fate == Fate::Answered {
             return;
         }

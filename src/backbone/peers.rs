@@ -49,6 +49,8 @@ pub struct Peers {
     /// When each end has something to do.
     timers: BTreeSet<(Time, PublicKey)>,
     timer_of: BTreeMap<PublicKey, Time>,
+    /// Whose an address is, of those that are up: no two share one.
+    held: BTreeMap<SocketAddr, PublicKey>,
     dials: Vec<Dial>,
     pending: Pending,
     leases: Leases,
@@ -71,6 +73,7 @@ impl Peers {
             sessions: BTreeMap::new(),
             timers: BTreeSet::new(),
             timer_of: BTreeMap::new(),
+            held: BTreeMap::new(),
             dials: Vec::new(),
             pending: Pending::default(),
             leases: Leases::default(),
@@ -113,7 +116,7 @@ impl Peers {
         let of_it = self.ends.iter_mut().find(|(_, end)| end.id == id);
         let Some((key, end)) = of_it.map(|(key, end)| (*key, end)) else { return };
         end.asking = Some(Asking { families, wish, repeated: Repeated::start(now) });
-        end.handle_timeout(now, &mut self.outputs);
+        end.handle_timeout(now, &mut self.entropy, &mut self.outputs);
         self.settle(key, now);
     }
 
@@ -142,7 +145,7 @@ impl Peers {
     fn end_timeout(&mut self, key: PublicKey, now: Time) {
         self.check_lease(key, now);
         let Some(end) = self.ends.get_mut(&key) else { return };
-        end.handle_timeout(now, &mut self.outputs);
+        end.handle_timeout(now, &mut self.entropy, &mut self.outputs);
         if end.announcing.is_due(now) {
             // A host has nothing to announce, and no use for what others do.
             if [self.config.role, end.role].contains(&Role::Host) {
@@ -230,7 +233,7 @@ impl Peers {
             end.note_liveness(event == Event::Up, now);
             events.push((event, end.id, end.down_reason));
         }
-        let changed = std::mem::take(&mut end.is_changed) && end.liveness.is_up();
+        let changed = end.take_change(now);
         let next = end.poll_timeout();
         if let Some(before) = self.timer_of.remove(&key) {
             self.timers.remove(&(before, key));
@@ -243,7 +246,7 @@ impl Peers {
             match event {
                 Event::Up => {
                     self.grant_lease(key, now);
-                    self.tell(key, Output::Up);
+                    self.tell(key, Output::Up, now);
                 }
                 Event::Down => {
                     self.outputs.push_back(Output::Down(id, reason));
@@ -253,17 +256,36 @@ impl Peers {
             }
         }
         if changed {
-            self.tell(key, Output::Changed);
+            self.tell(key, Output::Changed, now);
+        }
+        self.hold(key);
+    }
+
+    /// While an end is up, its address is its own, as is the one where others take it to be.
+    fn hold(&mut self, key: PublicKey) {
+        let Some(end) = self.ends.get_mut(&key) else { return };
+        let told = end.told.as_ref().map(|(address, ..)| *address);
+        let held = if end.liveness.is_up() { [end.address, told] } else { [None; 2] };
+        if held != end.held {
+            let before = std::mem::replace(&mut end.held, held);
+            for address in before.iter().flatten() {
+                self.held.remove(address);
+            }
+            self.held.extend(held.into_iter().flatten().map(|address| (address, key)));
         }
     }
 
+    /// Whether an address is that of another end that is up.
+    fn is_taken(&self, address: SocketAddr, key: &PublicKey) -> bool {
+        self.held.get(&address).is_some_and(|holder| holder != key)
+    }
+
     /// Says what an end is like, if that is news.
-    fn tell(&mut self, key: PublicKey, output: fn(EndView) -> Output) {
+    fn tell(&mut self, key: PublicKey, output: fn(EndView) -> Output, now: Time) {
         let (Some(view), Some(end)) = (self.view(&key), self.ends.get_mut(&key)) else { return };
-        let told = Some((view.address, view.prefixes.clone(), view.lease));
+        let told = (view.address, view.prefixes.clone(), view.lease);
         let output = output(view);
-        if end.told != told || matches!(output, Output::Up(_)) {
-            end.told = told;
+        if end.note_told(told, matches!(output, Output::Up(_)), now) {
             self.outputs.push_back(output);
         }
     }

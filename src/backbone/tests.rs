@@ -2,6 +2,7 @@
 
 mod attachment;
 mod hostile;
+mod insider;
 mod network;
 mod peers;
 mod settings;

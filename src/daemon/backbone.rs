@@ -78,10 +78,14 @@ impl Seeds {
 
     /// Those of a name; what was not resolved at the start has to be an address.
     fn of(&self, name: &str) -> Vec<SocketAddr> {
-        match self.0.get(name) {
-            Some(addresses) => addresses.clone(),
-            None => name.parse().into_iter().collect(),
-        }
+        let address = || {
+            let address = name.parse().ok();
+            if address.is_none() {
+                tracing::warn!(seed = name, "names are looked up at the start alone: restart it");
+            }
+            address.into_iter().collect()
+        };
+        self.0.get(name).cloned().unwrap_or_else(address)
     }
 }
 
@@ -92,59 +96,58 @@ pub(super) struct Backbone {
     leases: Vec<Prefix>,
 }
 
-impl Backbone {
-    /// What the configuration asks for, of a node with these addresses of its `own`; `None` if no end
-    /// is to have a key.
-    pub(super) fn wanted(
-        config: &Config,
-        seeds: &Seeds,
-        own: Vec<IpAddr>,
-    ) -> Result<Option<peers::Config>, BackboneError> {
-        let tunnels = config.tunnel.iter().filter(|tunnel| tunnel.kind == TunnelKind::Udp);
-        let keyed: Vec<_> = tunnels.filter_map(|t| Some((t, t.keys.as_ref()?))).collect();
-        let backbone = config.backbone.as_ref();
-        let files = keyed.iter().map(|(_, keys)| &keys.private_key_file);
-        let mut files = files.chain(backbone.map(|backbone| &backbone.private_key_file));
-        let Some(file) = files.next() else { return Ok(None) };
-        if let Some(other) = files.find(|other| *other != file) {
-            return Err(BackboneError::TwoKeys { one: file.clone(), other: other.clone() });
-        }
-        let mut pinned = Vec::new();
-        for (tunnel, keys) in keyed {
-            let key = public_key(&format!("[[tunnel]] {}", tunnel.name), &keys.peer_key)?;
-            let remote =
-                tunnel.remote.map(|end| SocketAddr::new(end, config.experiment.tunnel_port));
-            let name = tunnel.name.clone();
-            pinned.extend(remote.map(|address| Pinned { name, key, address }));
-        }
-        let mut allowed = BTreeMap::new();
-        for (place, keys, role) in [
-            ("[backbone] hosts", backbone.map(|backbone| &backbone.hosts), Role::Host),
-            ("[backbone] peers", backbone.map(|backbone| &backbone.peers), Role::Relay),
-        ] {
-            for key in keys.into_iter().flatten() {
-                allowed.insert(public_key(place, key)?, role);
-            }
-        }
-        let names = backbone.into_iter().flat_map(|backbone| &backbone.seeds);
-        let seeds = names.flat_map(|name| seeds.of(name));
-        let networks = |networks: Option<&Vec<IpNetwork>>| -> Vec<Prefix> {
-            networks.into_iter().flatten().filter_map(prefix).collect()
-        };
-        Ok(Some(peers::Config {
-            private_key: read_key(file)?,
-            role: Role::Relay,
-            allowed,
-            pinned,
-            seeds: seeds.map(|address| Seed { address, key: None }).collect(),
-            prefixes: networks(backbone.map(|backbone| &backbone.prefixes)),
-            leases: networks(backbone.map(|backbone| &backbone.leases)),
-            reserved: own,
-            accept_default: backbone.is_some_and(|backbone| backbone.accept_default),
-            name: config.router.name.clone(),
-        }))
+/// What the configuration asks for, of a node with these addresses of its `own`; `None` if no end
+/// is to have a key.
+pub(super) fn wanted(
+    config: &Config,
+    seeds: &Seeds,
+    own: Vec<IpAddr>,
+) -> Result<Option<peers::Config>, BackboneError> {
+    let tunnels = config.tunnel.iter().filter(|tunnel| tunnel.kind == TunnelKind::Udp);
+    let keyed: Vec<_> = tunnels.filter_map(|t| Some((t, t.keys.as_ref()?))).collect();
+    let backbone = config.backbone.as_ref();
+    let files = keyed.iter().map(|(_, keys)| &keys.private_key_file);
+    let mut files = files.chain(backbone.map(|backbone| &backbone.private_key_file));
+    let Some(file) = files.next() else { return Ok(None) };
+    if let Some(other) = files.find(|other| *other != file) {
+        return Err(BackboneError::TwoKeys { one: file.clone(), other: other.clone() });
     }
+    let mut pinned = Vec::new();
+    for (tunnel, keys) in keyed {
+        let key = public_key(&format!("[[tunnel]] {}", tunnel.name), &keys.peer_key)?;
+        let remote = tunnel.remote.map(|end| SocketAddr::new(end, config.experiment.tunnel_port));
+        let name = tunnel.name.clone();
+        pinned.extend(remote.map(|address| Pinned { name, key, address }));
+    }
+    let mut allowed = BTreeMap::new();
+    for (place, keys, role) in [
+        ("[backbone] hosts", backbone.map(|backbone| &backbone.hosts), Role::Host),
+        ("[backbone] peers", backbone.map(|backbone| &backbone.peers), Role::Relay),
+    ] {
+        for key in keys.into_iter().flatten() {
+            allowed.insert(public_key(place, key)?, role);
+        }
+    }
+    let names = backbone.into_iter().flat_map(|backbone| &backbone.seeds);
+    let seeds = names.flat_map(|name| seeds.of(name));
+    let networks = |networks: Option<&Vec<IpNetwork>>| -> Vec<Prefix> {
+        networks.into_iter().flatten().filter_map(prefix).collect()
+    };
+    Ok(Some(peers::Config {
+        private_key: read_key(file)?,
+        role: Role::Relay,
+        allowed,
+        pinned,
+        seeds: seeds.map(|address| Seed { address, key: None }).collect(),
+        prefixes: networks(backbone.map(|backbone| &backbone.prefixes)),
+        leases: networks(backbone.map(|backbone| &backbone.leases)),
+        reserved: own,
+        accept_default: backbone.is_some_and(|backbone| backbone.accept_default),
+        name: config.router.name.clone(),
+    }))
+}
 
+impl Backbone {
     pub(super) fn new(wanted: peers::Config, now: Time) -> Backbone {
         let (key, prefixes) = (wanted.private_key.public(), wanted.prefixes.clone());
         let leases = wanted.leases.clone();

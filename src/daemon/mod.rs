@@ -67,6 +67,8 @@ const WAKE: Token = Token(2);
 pub(crate) const COMPILE_SHARE: u32 = 4;
 /// When the router reports ready even if gateways do not answer.
 const READY_AT_LAST: Duration = Duration::from_millis(1500);
+/// Events of workers that are heeded before anything else has its turn.
+const EVENTS_AT_ONCE: usize = 1024;
 /// How often the kernel is asked for gateways that it does not know.
 const GATEWAY_INTERVAL: Duration = Duration::from_secs(5);
 /// How often neighbors in use are looked after.
@@ -152,8 +154,8 @@ impl Daemon {
     pub fn start(config: Config, seeds: Seeds, reread: Reread) -> Result<Daemon, DaemonError> {
         let poll = Poll::new().map_err(system("cannot make an event queue"))?;
         let registry = poll.registry();
-        let waker = Waker::new(registry, WAKE).map_err(system("cannot make a waker"))?;
-        let waker = Arc::new(waker);
+        let waker = Waker::new(registry, WAKE).map(Arc::new);
+        let waker = waker.map_err(system("cannot make a waker"))?;
         let mut signals =
             Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(system("cannot listen for signals"))?;
         let registered = registry.register(&mut signals, SIGNAL, Interest::READABLE);
@@ -164,8 +166,8 @@ impl Daemon {
         let server = Server::listen(socket, REQUEST_LEN_MAX, Arc::clone(&waker));
         let server = server.map_err(system(what))?;
         let mut mirror = Mirror::open_with(EVENT_BUFFER, force_receive_buffer)?;
-        let registered =
-            registry.register(&mut SourceFd(&mirror.as_raw_fd()), KERNEL, Interest::READABLE);
+        let mut kernel = SourceFd(&mirror.as_raw_fd());
+        let registered = registry.register(&mut kernel, KERNEL, Interest::READABLE);
         registered.map_err(system("cannot wait for the kernel's changes"))?;
 
         let may_load = !config.router.sandbox || sandbox::wants_programs(&config);
@@ -173,23 +175,22 @@ impl Daemon {
         let settings = rib_settings(&config, secret);
         let code_points = settings.code_points;
         let mut rib = Rib::new(settings);
-        let mut tunnels = Tunnels::new(&config, &waker, secret);
+        let mut tunnels = Tunnels::new(&config, &waker, secret, tunnels_registry(registry)?);
         let mut changes = Vec::new();
         mirror.synchronize(&mut changes)?;
-        for change in changes {
-            rib.apply(change);
-        }
-        tunnels.configure(&config, &seeds, &mut rib, registry)?;
+        let _any = changes.into_iter().fold(false, |any, change| rib.apply(change) | any);
+        let wanted = backbone::wanted(&config, &seeds, rib.addresses().collect())?;
+        tunnels.configure(&config, wanted, &mut rib);
         let fib = Arc::new(rib.compile());
         let mut ports = Ports::open(&config.router.name, code_points, fib.opens_envelopes())?;
         ports.follow(&fib);
-        let count = usize::from(config.router.workers);
-        let drivers = drivers(&config, may_load);
+        let (count, drivers) = (usize::from(config.router.workers), drivers(&config, may_load));
         let workers = Workers::start(count, &fib, drivers, &waker, tunnels.sockets())
             .map_err(system("cannot start the workers"))?;
         if !workers.are_up() {
             return Err(DaemonError::Worker);
         }
+        tunnels.send_messages();
         let reporter = Reporter::open().map_err(system("cannot open a UDP socket"))?;
         warn_of_missing_ports(&rib);
         let mut daemon = Daemon {
@@ -262,8 +263,12 @@ impl Daemon {
             self.heed_workers();
             let workers = &self.workers;
             let emit = |port, frame| workers.emit(port, frame);
-            self.outdated |= self.probing.act(&self.fib, &mut self.rib, emit);
-            self.outdated |= self.tunnels.act(&self.fib, &mut self.rib, emit);
+            let probe = |port, frame| {
+                // One that finds no room is like one that is lost.
+                let _unsent = workers.emit(port, frame);
+            };
+            self.outdated |= self.probing.act(&self.fib, &mut self.rib, probe);
+            self.outdated |= self.tunnels.act(&self.fib, &mut self.rib, probe);
             self.tunnels.read_devices(&self.fib, &self.rib, emit);
             self.follow_kernel();
             self.upkeep();
@@ -282,7 +287,9 @@ impl Daemon {
         let tunnels = self.tunnels.deadline();
         let others = [self.mirror.deadline(), publish, self.probing.deadline(), tunnels];
         let others = others.into_iter().flatten();
-        others.fold(self.next_upkeep, Instant::min)
+        let next = others.fold(self.next_upkeep, Instant::min);
+        // What is left of a burst is heeded at once.
+        if self.workers.events.is_empty() { next } else { Instant::now() }
     }
 
     /// Kernel → Rib → Fib → workers.
@@ -328,7 +335,7 @@ impl Daemon {
     fn heed_workers(&mut self) {
         // Several workers may want the same one; the kernel heeds no second call while it asks.
         let mut wanted = BTreeSet::new();
-        while let Ok(event) = self.workers.events.try_recv() {
+        for event in self.workers.events.clone().try_iter().take(EVENTS_AT_ONCE) {
             match event {
                 Event::Wanted(interface, address) => {
                     if wanted.insert((interface, address)) {
@@ -339,9 +346,7 @@ impl Daemon {
                     self.probing.hear(interface, heard);
                     self.tunnels.hear(interface, heard, &self.rib);
                 }
-                Event::Control(message) => {
-                    self.outdated |= self.tunnels.control(&message, &mut self.rib);
-                }
+                Event::Control(message) => self.tunnels.control(&message),
                 Event::Trace(request) => {
                     self.reporter.answer(&self.fib, &self.config.router.name, &request);
                 }
@@ -477,6 +482,9 @@ impl Daemon {
         let mut counters = report.counters;
         for (reason, count) in self.tunnels.dropped() {
             counters.drops[reason as usize] += count;
+            if !reason.counts_packets() {
+                counters.destinations_received += count;
+            }
             counters.packets_received += count;
             counters.packets_dropped += count;
         }
@@ -508,16 +516,21 @@ impl Daemon {
                         cannot change while the router runs: restart it"
                 .to_owned());
         }
+        // Before anything is changed: it may be refused.
+        let wanted = backbone::wanted(&config, &self.seeds, self.rib.addresses().collect());
+        let wanted = wanted.map_err(|error| error.to_string())?;
         self.rib.set_settings(rib_settings(&config, self.secret));
-        let registry = self.poll.registry();
-        let configured = self.tunnels.configure(&config, &self.seeds, &mut self.rib, registry);
-        configured.map_err(|error| error.to_string())?;
+        self.tunnels.configure(&config, wanted, &mut self.rib);
         self.workers.set_drivers(drivers(&config, self.may_load));
         self.config = config;
         self.publish();
         tracing::info!("the configuration was reloaded");
         Ok(())
     }
+}
+
+fn tunnels_registry(registry: &mio::Registry) -> Result<mio::Registry, DaemonError> {
+    registry.try_clone().map_err(system("cannot wait for TUN devices"))
 }
 
 fn warn_of_missing_ports(rib: &Rib) {

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use mio::{Registry, Token, Waker};
 use router_config::Config;
 
-use super::backbone::{Backbone, BackboneError, Seeds};
-use crate::backbone::peers::{EndId, EndView, Output, Role};
+use super::backbone::Backbone;
+use crate::backbone::peers::{self, EndId, EndView, Output, Role};
 use crate::backbone::{Counters, Refusal};
 use crate::control;
 use crate::engine::ControlMessage;
@@ -30,8 +30,12 @@ use each::{Each, ends, open_device};
 const TUN: Token = Token(3);
 /// How often the kernel is asked what paths carry.
 const MTU_INTERVAL: Duration = Duration::from_secs(1);
-/// The least that is made of a path.
-const MTU_MIN: u32 = 576;
+/// Between two looks because some path has turned out to be narrow.
+const NARROW_INTERVAL: Duration = Duration::from_millis(100);
+/// The least that is made of a path: what every IPv4 link carries (RFC 791 section 3.2).
+const MTU_MIN: u32 = 68;
+/// What the device to hosts carries while there are none: UDP over IPv6 on Ethernet.
+const LEASED_MTU: u32 = 1452;
 /// Packets that are taken from a TUN device at once: more than wait in one, as the event queue tells
 /// only what is new.
 const TUN_BATCH: usize = 1024;
@@ -47,6 +51,16 @@ pub(super) struct Tunnels {
     is_ahead: bool,
     /// By which the node's own stack reaches hosts with leased addresses.
     device: Option<Tun>,
+    /// What it carries: what the narrowest tunnel to a host does.
+    leased_mtu: u32,
+    /// The Rib is still to be told of other tunnels.
+    is_unpublished: bool,
+    /// Where control messages to configured ends leave from, by the end.
+    sources: BTreeMap<IpAddr, IpAddr>,
+    registry: Registry,
+    /// Packets of the kernel that found no room to wait in.
+    crowded_out: u64,
+    next_narrow: Instant,
     /// The tunnels to ends that are not configured, by the end.
     found: BTreeMap<EndId, String>,
     /// Control messages that came while there was nobody to take them.
@@ -58,7 +72,12 @@ pub(super) struct Tunnels {
 
 impl Tunnels {
     /// None yet; `alarm` wakes the control thread when a path turns out to be narrow.
-    pub(super) fn new(config: &Config, alarm: &Arc<Waker>, secret: u64) -> Tunnels {
+    pub(super) fn new(
+        config: &Config,
+        alarm: &Arc<Waker>,
+        secret: u64,
+        registry: Registry,
+    ) -> Tunnels {
         let port = config.experiment.tunnel_port;
         Tunnels {
             sockets: Arc::new(TunnelSockets::new(port, Some(Arc::clone(alarm)))),
@@ -67,6 +86,12 @@ impl Tunnels {
             messages: Vec::new(),
             is_ahead: false,
             device: None,
+            leased_mtu: 0,
+            is_unpublished: false,
+            sources: BTreeMap::new(),
+            registry,
+            crowded_out: 0,
+            next_narrow: Instant::now(),
             found: BTreeMap::new(),
             unwanted: 0,
             next_mtu: Instant::now(),
@@ -79,52 +104,68 @@ impl Tunnels {
         &self.sockets
     }
 
-    /// Takes up what is configured. What stays as it was goes on as it did.
-    ///
-    /// # Errors
-    /// A key cannot be read, or is none.
+    /// Takes up what is configured, and `wanted` of the backbone. What stays as it was goes on as it
+    /// did.
     pub(super) fn configure(
         &mut self,
         config: &Config,
-        seeds: &Seeds,
+        wanted: Option<peers::Config>,
         rib: &mut Rib,
-        registry: &Registry,
-    ) -> Result<(), BackboneError> {
+    ) {
         let (now, port) = (self.time(), config.experiment.tunnel_port);
-        let wanted = Backbone::wanted(config, seeds, rib.addresses().collect())?;
         match (&mut self.backbone, wanted) {
             (Some(backbone), Some(wanted)) => backbone.reconfigure(wanted, now),
+            (Some(_), None) => {
+                self.close(rib);
+                self.backbone = None;
+            }
             (backbone, wanted) => *backbone = wanted.map(|wanted| Backbone::new(wanted, now)),
         }
         let mut before: BTreeMap<String, Each> =
             self.each.drain(..).map(|each| (each.ends.name.clone(), each)).collect();
         let listed = config.tunnel.iter().filter_map(|tunnel| Some((ends(tunnel, port)?, tunnel)));
         let listed: Vec<_> = listed.collect();
-        // Those that are gone give up their devices before others may take the names.
-        before.retain(|name, each| {
-            let stays = |ends: &TunnelEnds| {
-                ends.name == *name
-                    && ends.interface == each.ends.interface
-                    && ends.tunnel == each.configured
-            };
-            listed.iter().any(|(ends, _)| stays(ends)) || self.found.values().any(|n| n == name)
+        let found = &self.found;
+        // Those that are gone, or have changed, leave their devices to others.
+        let gone = before.extract_if(.., |name, each| {
+            !listed.iter().any(|(ends, _)| ends.name == *name && each.stays(ends))
+                && !found.values().any(|found| found == name)
         });
+        let mut devices: Vec<Tun> = gone.filter_map(|(_, each)| each.device).collect();
+        self.sources.clear();
         for (ends, tunnel) in listed {
-            let known = before.remove(&ends.name);
-            self.each.push(known.unwrap_or_else(|| match tunnel.keys.is_some() {
-                _ if ends.tunnel.remote.ip().is_unspecified() => Each::native(ends),
-                _ if ends.tunnel.encapsulation.is_native() => Each::native(ends),
-                true => Each::keyed(ends, registry),
-                false => Each::probed(ends, now, registry),
-            }));
+            if tunnel.keys.is_some() {
+                let Tunnel { local, remote, .. } = ends.tunnel;
+                self.sources.insert(remote.ip(), local.ip());
+            }
+            let each = match before.remove(&ends.name) {
+                Some(known) => known,
+                None => {
+                    let mut each = match tunnel.keys.is_some() {
+                        _ if ends.tunnel.remote.ip().is_unspecified() => Each::native(ends),
+                        _ if ends.tunnel.encapsulation.is_native() => Each::native(ends),
+                        true => Each::found(ends),
+                        false => Each::probed(ends, now),
+                    };
+                    each.inherit(&mut devices);
+                    each
+                }
+            };
+            self.each.push(each);
         }
         self.each.extend(before.into_values());
-        self.open_device(config, registry);
+        self.open_device(config);
         self.listen();
-        self.follow_backbone(rib);
+        self.follow_backbone();
+        self.open_devices();
         self.publish(rib);
-        self.look_at_paths(rib);
-        Ok(())
+    }
+
+    /// Makes the TUN devices that tunnels lack.
+    fn open_devices(&mut self) {
+        for each in &mut self.each {
+            self.is_unpublished |= each.open_device(&self.registry);
+        }
     }
 
     /// Ends may come of themselves.
@@ -141,7 +182,7 @@ impl Tunnels {
     }
 
     /// The device to hosts with leased addresses.
-    fn open_device(&mut self, config: &Config, registry: &Registry) {
+    fn open_device(&mut self, config: &Config) {
         let backbone = config.backbone.as_ref();
         let Some((name, backbone)) = backbone.and_then(|b| Some((b.interface.as_ref()?, b))) else {
             self.device = None;
@@ -149,8 +190,8 @@ impl Tunnels {
         };
         if self.device.as_ref().is_none_or(|device| device.name() != name) {
             self.device = None;
-            match open_device(name, registry) {
-                Ok(device) => self.device = Some(device),
+            match open_device(name, &self.registry) {
+                Ok(device) => (self.device, self.leased_mtu) = (Some(device), 0),
                 Err(error) => {
                     tracing::warn!(interface = name, %error, "cannot make the TUN device");
                 }
@@ -167,12 +208,17 @@ impl Tunnels {
 
     /// Tells the Rib of all tunnels, and the workers of their devices.
     fn publish(&mut self, rib: &mut Rib) {
+        self.is_unpublished = false;
+        self.is_ahead = true;
         let devices = self.each.iter().filter_map(|each| {
             let device = each.device.as_ref()?.try_clone().ok()?;
             Some((each.ends.name.clone(), device))
         });
         self.sockets.set_devices(devices.collect());
         rib.set_tunnels(self.each.iter().map(|each| each.ends.clone()).collect());
+        for each in self.each.iter_mut().filter(|each| each.is_unseen()) {
+            each.look_at_path(&self.sockets, rib);
+        }
         self.tell(rib);
     }
 
@@ -196,44 +242,45 @@ impl Tunnels {
                 emit(port, frame);
             }
         }
-        let mut learnt = false;
         if let Some(backbone) = &mut self.backbone {
             backbone.handle_timeout(now);
-            learnt |= self.follow_backbone(rib);
         }
-        if self.sockets.take_narrowed() || Instant::now() >= self.next_mtu {
-            learnt |= self.look_at_paths(rib);
+        self.follow_backbone();
+        let now = Instant::now();
+        let is_due = now >= self.next_mtu;
+        if is_due {
+            self.open_devices();
+        }
+        // Whoever can forge ICMP must not keep the router busy.
+        let is_narrow = now >= self.next_narrow && self.sockets.take_narrowed();
+        let mut learnt = (is_due || is_narrow) && self.look_at_paths(rib);
+        if self.is_unpublished {
+            self.publish(rib);
+            learnt = true;
         }
         learnt | self.tell(rib)
     }
 
-    /// Does what the backbone says; returns whether the Rib has learnt something.
-    fn follow_backbone(&mut self, rib: &mut Rib) -> bool {
-        let mut changed = false;
+    /// Does what the backbone says.
+    fn follow_backbone(&mut self) {
         while let Some(output) = self.backbone.as_mut().and_then(Backbone::poll_output) {
             match output {
                 Output::Send { to, bytes } => self.messages.push((to, bytes)),
                 Output::Up(view) | Output::Changed(view) => {
-                    changed = true;
+                    self.is_unpublished = true;
                     self.follow_end(&view);
                 }
                 Output::Down(id, reason) => {
-                    changed = true;
+                    self.is_unpublished = true;
                     self.lose_end(id);
                     tracing::info!(end = id.0, ?reason, "an end of the backbone is gone");
                 }
                 Output::Leased(..) => {}
             }
         }
-        if changed {
-            self.publish(rib);
-            self.look_at_paths(rib);
-            self.is_ahead = true;
-        }
-        if !self.is_ahead {
+        if !self.is_ahead && !self.is_unpublished {
             self.send_messages();
         }
-        changed
     }
 
     /// Sends the control messages that have waited until what they say holds: who hears of a lease
@@ -243,7 +290,8 @@ impl Tunnels {
         for (to, bytes) in self.messages.drain(..) {
             let opened = self.sockets.open(Encapsulation::Udp, to.ip());
             // What cannot be sent is like what is lost, and is repeated.
-            let _unsent = opened.is_ok_and(|()| self.sockets.send_datagram(to, &bytes));
+            let from = self.sources.get(&to.ip()).copied();
+            let _unsent = opened.is_ok_and(|()| self.sockets.send_datagram(from, to, &bytes));
         }
     }
 
@@ -265,6 +313,7 @@ impl Tunnels {
             name: name.clone(),
             tunnel,
             interface: None,
+            opened: 0,
             strict: view.role == Role::Host,
             near: Vec::new(),
             preference: 0,
@@ -283,15 +332,14 @@ impl Tunnels {
         }
     }
 
-    /// A control message has come; returns whether the Rib has learnt something.
-    pub(super) fn control(&mut self, message: &ControlMessage, rib: &mut Rib) -> bool {
+    /// A control message has come.
+    pub(super) fn control(&mut self, message: &ControlMessage) {
         let now = self.time();
-        let Some(backbone) = &mut self.backbone else {
-            self.unwanted += 1;
-            return false;
-        };
-        backbone.handle_datagram(message.from, &message.octets, now);
-        self.follow_backbone(rib)
+        match &mut self.backbone {
+            Some(backbone) => backbone.handle_datagram(message.from, &message.octets, now),
+            None => self.unwanted += 1,
+        }
+        self.follow_backbone();
     }
 
     /// A probe came back through a tunnel.
@@ -318,26 +366,30 @@ impl Tunnels {
         &mut self,
         fib: &Fib,
         rib: &Rib,
-        mut emit: impl FnMut(PortId, Vec<u8>),
+        mut emit: impl FnMut(PortId, Vec<u8>) -> bool,
     ) {
         if self.device.is_none() && self.each.iter().all(|each| each.device.is_none()) {
             return;
         }
         let mut buffer = vec![0; usize::from(u16::MAX)];
+        let mut crowded_out = 0;
         for each in &mut self.each {
+            let Some(device) = &mut each.device else { continue };
             let index = rib.tunnel_index(&each.ends.name);
             let port = index.and_then(|index| fib.port_of(index));
-            let Some(device) = &mut each.device else { continue };
             read_device(device, &mut buffer, |packet| {
-                port.into_iter().for_each(|port| emit(port, framed(packet)));
+                let sent = port.is_some_and(|port| emit(port, framed(packet)));
+                crowded_out += u64::from(!sent);
             });
         }
         if let Some(device) = &mut self.device {
             read_device(device, &mut buffer, |packet| {
                 let port = destination(packet).and_then(|to| tunnel_towards(fib, to));
-                port.into_iter().for_each(|port| emit(port, framed(packet)));
+                let sent = port.is_some_and(|port| emit(port, framed(packet)));
+                crowded_out += u64::from(!sent);
             });
         }
+        self.crowded_out += crowded_out;
     }
 
     /// Whether the first answers have come, as far as they may be expected.
@@ -347,8 +399,19 @@ impl Tunnels {
 
     fn look_at_paths(&mut self, rib: &mut Rib) -> bool {
         self.next_mtu = Instant::now() + MTU_INTERVAL;
+        self.next_narrow = Instant::now() + NARROW_INTERVAL;
         for each in &mut self.each {
             each.look_at_path(&self.sockets, rib);
+        }
+        let hosts = self.each.iter().filter(|each| each.ends.strict && each.mtu() > 0);
+        let least = hosts.map(Each::mtu).min().unwrap_or(LEASED_MTU);
+        if let Some(device) = self.device.as_ref().filter(|_| least != self.leased_mtu) {
+            match device.set_mtu(least) {
+                Ok(()) => self.leased_mtu = least,
+                Err(error) => {
+                    tracing::warn!(interface = device.name(), %error, "cannot set its MTU");
+                }
+            }
         }
         self.tell(rib)
     }
@@ -401,6 +464,7 @@ impl Tunnels {
             (DropReason::BadKey, of(Refusal::BadKey)),
             (DropReason::Replay, of(Refusal::Replay)),
             (DropReason::Length, of(Refusal::Malformed)),
+            (DropReason::TransmitFailed, self.crowded_out),
         ]
         .into_iter()
     }
@@ -410,7 +474,9 @@ impl Tunnels {
         let now = self.time();
         if let Some(backbone) = &mut self.backbone {
             backbone.close_all(now);
-            self.follow_backbone(rib);
+            self.follow_backbone();
+            self.publish(rib);
+            self.send_messages();
             self.send_messages();
         }
     }

@@ -33,6 +33,10 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const SPIN_MAX: u32 = 256;
 /// A sleep shorter than this means that spinning would have been worth it.
 const SHORT_SLEEP: Duration = Duration::from_micros(50);
+/// Commands that are obeyed between two turns.
+const COMMANDS_MAX: usize = 64;
+/// Frames that may wait to be sent for the control thread.
+const FRAMES_MAX: usize = 4096;
 /// Turns that may follow a request to stop.
 const DRAIN_TURNS: usize = 64;
 
@@ -188,9 +192,13 @@ impl WorkerHandle {
         receiver
     }
 
-    /// Has a frame sent by a port.
-    pub(super) fn emit(&self, port: PortId, frame: Vec<u8>) {
-        self.ask(Command::Emit(port, frame));
+    /// Has a frame sent by a port; returns whether there is room for it to wait.
+    pub(super) fn emit(&self, port: PortId, frame: Vec<u8>) -> bool {
+        let room = self.commands.len() < FRAMES_MAX;
+        if room {
+            self.ask(Command::Emit(port, frame));
+        }
+        room
     }
 
     fn ask(&self, command: Command) {
@@ -266,7 +274,7 @@ impl Worker {
             }
             self.pass_on_events();
             idle = if busy { 0 } else { idle + 1 };
-            if idle > self.spin {
+            if idle > self.spin && self.inbox.is_empty() {
                 self.sleep(&mut events);
                 idle = 0;
             } else if !busy {
@@ -323,7 +331,8 @@ impl Worker {
 
     /// Answers what was asked; returns whether to stop.
     fn obey(&mut self) -> bool {
-        while let Ok(command) = self.inbox.try_recv() {
+        // Bounded, so that packets get their turn; what is left keeps the worker awake.
+        for command in self.inbox.clone().try_iter().take(COMMANDS_MAX) {
             match command {
                 Command::Stop => return true,
                 Command::Report(sender) => {
@@ -376,8 +385,14 @@ impl Worker {
         for request in self.engine.take_traces() {
             pass(Some(Event::Trace(request)));
         }
+        let mut refused = 0;
         for message in self.engine.take_control() {
-            pass(Some(Event::Control(message)));
+            let full = self.events.is_full();
+            refused += u32::from(full);
+            pass((!full).then_some(Event::Control(message)));
+        }
+        if refused > 0 {
+            self.engine.refuse_control(refused);
         }
         if any && let Err(error) = self.notify.wake() {
             tracing::error!(%error, "cannot wake the control thread");

@@ -75,9 +75,9 @@ impl Workers {
         self.each[0].set_drivers(drivers);
     }
 
-    /// Has a frame sent by a port.
-    pub(super) fn emit(&self, port: PortId, frame: Vec<u8>) {
-        self.each[0].emit(port, frame);
+    /// Has a frame sent by a port; returns whether there is room for it to wait.
+    pub(super) fn emit(&self, port: PortId, frame: Vec<u8>) -> bool {
+        self.each[0].emit(port, frame)
     }
 
     /// Waits until all have opened their first sockets; returns whether they have.

@@ -68,10 +68,7 @@ impl Notifier {
         local: &mut impl Deliver,
     ) {
         let packet = frame.get(LINK_HEADER_LEN..).unwrap_or_default();
-        let source: Option<IpAddr> = match packet.first().map(|first| first >> 4) {
-            Some(4) => ipv4::Packet::parse(packet).ok().map(|ip| ip.source().into()),
-            _ => ipv6::Packet::parse(packet).ok().map(|ip| ip.source().into()),
-        };
+        let source = source(packet);
         // Without a list, who the packet was for is in the packet that is quoted.
         let error = icmp::Error::Unreachable(match replica.form {
             Form::Xcast => UnreachableKind::NoRoute,
@@ -79,6 +76,13 @@ impl Notifier {
         });
         if let Some(source) = source.filter(|source| !is_link_local(*source)) {
             self.send(error, source, packet, None, local);
+        }
+    }
+
+    /// Tells the source of an IP packet that it is too big for the tunnel it is to go into.
+    pub(super) fn too_big(&mut self, packet: &[u8], mtu: u32, local: &mut impl Deliver) {
+        if let Some(source) = source(packet).filter(|source| !is_link_local(*source)) {
+            self.send(icmp::Error::TooBig { mtu }, source, packet, None, local);
         }
     }
 
@@ -100,5 +104,13 @@ impl Notifier {
 
     pub(super) fn take_traces(&mut self) -> impl Iterator<Item = TraceRequest> + '_ {
         self.traces.drain(..)
+    }
+}
+
+/// The source of an IP packet.
+fn source(packet: &[u8]) -> Option<IpAddr> {
+    match packet.first()? >> 4 {
+        4 => ipv4::Packet::parse(packet).ok().map(|ip| ip.source().into()),
+        _ => ipv6::Packet::parse(packet).ok().map(|ip| ip.source().into()),
     }
 }

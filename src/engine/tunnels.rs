@@ -70,6 +70,14 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
         devices[usize::from(port)] = device;
     }
 
+    /// Counts control messages that nobody had time for.
+    pub fn refuse_control(&mut self, count: u32) {
+        let counters = &mut self.out.counters;
+        counters.packets_received += u64::from(count);
+        counters.packets_dropped += u64::from(count);
+        counters.drop(DropReason::UnknownEnd, count);
+    }
+
     /// Control messages since the last call.
     pub fn take_control(&mut self) -> impl Iterator<Item = ControlMessage> + '_ {
         self.tunnels.control.drain(..)
@@ -126,6 +134,9 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
                 if control.len() < CONTROL_MAX && octets.len() <= CONTROL_LEN_MAX {
                     let octets = octets.to_vec();
                     control.push(ControlMessage { from: outer.remote, octets });
+                } else {
+                    let packet = Packet { buffer, start, port: None, to_group: false, index: 0 };
+                    self.out.refuse(DropReason::UnknownEnd, &packet, self.time(now));
                 }
             }
             Err(reason) => {
@@ -148,6 +159,17 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
                 None => self.local.deliver(bytes, &[], None),
             };
             return;
+        }
+        if let Ok(Onward::Tunnel(tunnel)) = onward
+            && let Some(mtu) = fib.port(tunnel).map(|port| port.mtu)
+            && bytes.len() > mtu as usize
+        {
+            let time = self.time(now);
+            if self.out.notices.allow(time) {
+                self.notifier.too_big(bytes, mtu, &mut self.local);
+            }
+            let packet = Packet { buffer, start, port: Some(port), to_group: false, index: 0 };
+            return self.out.relayed(Err(DropReason::TooBig), &packet, time);
         }
         let outcome = onward.and_then(|onward| {
             let sent = match onward {

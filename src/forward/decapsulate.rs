@@ -65,7 +65,7 @@ pub fn decapsulate(
         if is_xcast(fib, inner) {
             return Ok(Decapsulated::Xcast { port, start });
         }
-        let nested = tunnel::nested(inner).filter(|nested| is_ours(fib, &nested.outer));
+        let nested = tunnel::nested(inner).filter(|nested| is_ours(fib, port, &nested.outer));
         match nested {
             None => return Ok(Decapsulated::Plain { port, start, end: start + length }),
             Some(nested) => {
@@ -104,9 +104,12 @@ fn from_host(
     }
 }
 
-/// Whether a packet's ends are those of a tunnel.
-fn is_ours(fib: &Fib, outer: &Outer) -> bool {
+/// Whether a packet that came out of a tunnel is an outer one of another tunnel here: it is for this
+/// node, and its source may send out of where it came from.
+fn is_ours(fib: &Fib, port: PortId, outer: &Outer) -> bool {
     fib.tunnel_between(outer.encapsulation, outer.local, outer.remote).is_some()
+        && fib.entry_for(outer.local.ip(), Some(port)) == Entry::Local
+        && leads_back(fib, port, fib.entry_for(outer.remote.ip(), Some(port)))
 }
 
 /// The length of the IP packet that `bytes` begin with, if all of it is there.

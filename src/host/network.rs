@@ -48,6 +48,7 @@ impl Network {
             interface: None,
             near: Prefix::new(any, 0).into_iter().collect(),
             preference: 0,
+            opened: 0,
             strict: false,
         }]);
         let mtu = self.rib.narrowest_port();
@@ -68,6 +69,7 @@ impl Network {
             interface: None,
             near: all.into_iter().filter_map(|any| Prefix::new(any, 0)).collect(),
             preference: 0,
+            opened: 0,
             strict: false,
         }]);
         let overhead = encapsulation.overhead(end.ip());

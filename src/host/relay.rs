@@ -10,7 +10,7 @@ mod inner;
 mod keeper;
 mod link;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
@@ -112,6 +112,17 @@ pub enum RelayEvent {
     },
 }
 
+/// A message's destinations by what is to be done, as their indices in its list.
+#[derive(Default)]
+struct Sifted {
+    /// Those that packets are for.
+    listed: Vec<usize>,
+    /// Those that are this host itself.
+    own: Vec<usize>,
+    /// Those that no packet is for.
+    refused: BTreeMap<DropReason, Vec<usize>>,
+}
+
 /// What [`XcastSocket`](super::XcastSocket) is by a relay, method by method.
 pub(super) struct ByRelay {
     code_points: CodePoints,
@@ -191,9 +202,11 @@ impl ByRelay {
         self.events.try_recv().ok()
     }
 
-    /// The relay in use and the address that it has leased, waited for as long as patience lasts.
-    pub(super) fn attach(&mut self) -> Result<(RelayView, IpAddr), HostError> {
-        let deadline = Instant::now() + self.patience;
+    /// The relay in use and the address that it has leased, waited for as long as `patience` lasts.
+    pub(super) fn attach(&mut self, patience: Duration) -> Result<(RelayView, IpAddr), HostError> {
+        // One beyond the clock's end never comes.
+        let deadline = Instant::now().checked_add(patience);
+        let mut is_over = false;
         loop {
             let relay = self.relay();
             if let Some((relay, address)) =
@@ -202,14 +215,15 @@ impl ByRelay {
                 self.is_alone = false;
                 return Ok((relay, address));
             }
-            if self.is_alone || Instant::now() >= deadline {
-                self.is_alone = true;
+            if self.is_alone || is_over {
+                // A look without patience says nothing about later ones.
+                self.is_alone |= !patience.is_zero();
                 return Err(match relay {
                     Some(relay) => HostError::NoLease(relay.name),
                     None => HostError::NoRelay { known: self.known.clone(), hint: self.hint() },
                 });
             }
-            self.wait(deadline)?;
+            is_over = self.wait_before(deadline)?;
             self.take_arrivals();
         }
     }
@@ -231,36 +245,16 @@ impl ByRelay {
         let mut rest: Vec<usize> = (0..message.destinations.len()).collect();
         let mut reason = DropReason::TransmitFailed;
         for _ in 0..TRIES {
-            let (relay, source) = self.attach()?;
-            rest = self.sift(message, rest, source, &mut sent);
-            let list: Vec<Destination> = rest.iter().map(|at| message.destinations[*at]).collect();
-            let part = Message { destinations: &list, ..*message };
-            let now = Instant::now();
-            // All packets leave in Xcast form.
-            let sizes = Message { keep_xcast: true, ..part };
-            let split = split(&sizes, source.is_ipv6(), |to| self.limit(to, &relay, now));
-            let too_big = split.too_big.iter().map(|at| rest[*at]);
-            self.drop(&mut sent, too_big.collect(), DropReason::TooBig);
-            let mut again = Vec::new();
-            for places in split.packets {
-                let indices: Vec<usize> = places.iter().map(|at| rest[*at]).collect();
-                match self.send_one(message, &indices, source)? {
-                    Ok(()) => sent.packets += 1,
-                    Err(why) => {
-                        reason = match why {
-                            link::Unsent::TooBig => DropReason::TooBig,
-                            link::Unsent::Moved | link::Unsent::Failed => {
-                                DropReason::TransmitFailed
-                            }
-                        };
-                        match why {
-                            link::Unsent::Failed => self.drop(&mut sent, indices, reason),
-                            _ => again.extend(indices),
-                        }
-                    }
+            match self.send_to(message, &mut rest, &mut sent) {
+                Ok(why) => reason = why,
+                Err(error) if rest.len() == message.destinations.len() => return Err(error),
+                // The others have been served or told: these were on their way to a relay that is
+                // not there any more.
+                Err(_) => {
+                    reason = DropReason::TransmitFailed;
+                    break;
                 }
             }
-            rest = again;
             if rest.is_empty() {
                 break;
             }
@@ -270,84 +264,138 @@ impl ByRelay {
         Ok(sent)
     }
 
-    /// Sends one packet to these destinations of the message.
-    fn send_one(
+    /// Sends to those of the message's destinations that are left, as far as the relay in use and
+    /// the path to it stay as they are; leaves those to be tried again, and says why.
+    ///
+    /// # Errors
+    /// There is no relay, or no packet can hold the message: all are left.
+    fn send_to(
         &mut self,
         message: &Message<'_>,
-        indices: &[usize],
-        source: IpAddr,
-    ) -> Result<Result<(), link::Unsent>, HostError> {
-        let list: Vec<Destination> = indices.iter().map(|at| message.destinations[*at]).collect();
-        let part = Message { destinations: &list, ..*message };
-        let buffer = part.packet(&self.code_points, source, self.port)?;
-        let packet = &buffer[LINK_HEADER_LEN..];
-        let done = self.link.send(packet, source);
-        if done.is_ok() {
-            let served = indices.len() as u64;
-            self.counters.packets_received += 1;
-            self.counters.packets_forwarded += 1;
-            self.counters.replicas_sent += 1;
-            self.counters.destinations_received += served;
-            self.counters.destinations_forwarded += served;
-            self.counters.bytes_sent += packet.len() as u64;
+        rest: &mut Vec<usize>,
+        sent: &mut Sent,
+    ) -> Result<DropReason, HostError> {
+        let (relay, source) = self.attach(self.patience)?;
+        let Sifted { listed, own, refused } = self.sift(message, rest, source);
+        let list: Vec<Destination> = listed.iter().map(|at| message.destinations[*at]).collect();
+        // All packets leave in Xcast form.
+        let sizes = Message { destinations: &list, keep_xcast: true, ..*message };
+        let now = Instant::now();
+        let split = split(&sizes, source.is_ipv6(), |to| self.limit(to, &relay, now));
+        let packets = split.packets.iter().map(|places| {
+            let list: Vec<Destination> = places.iter().map(|at| list[*at]).collect();
+            let part = Message { destinations: &list, ..*message };
+            part.packet(&self.code_points, source, self.port)
+        });
+        let packets = packets.collect::<Result<Vec<_>, _>>()?;
+        // From here on everybody is accounted for.
+        rest.clear();
+        refused.into_iter().for_each(|(reason, indices)| self.drop(sent, indices, reason));
+        own.into_iter().for_each(|index| self.deliver(message, index, source, sent));
+        let too_big = split.too_big.iter().map(|at| listed[*at]).collect();
+        self.drop(sent, too_big, DropReason::TooBig);
+        let mut reason = DropReason::TransmitFailed;
+        for (places, buffer) in split.packets.iter().zip(packets) {
+            let indices: Vec<usize> = places.iter().map(|at| listed[*at]).collect();
+            let packet = &buffer[LINK_HEADER_LEN..];
+            match self.link.send(packet, source) {
+                Ok(()) => {
+                    sent.packets += 1;
+                    self.count_sent(packet, indices.len());
+                }
+                Err(link::Unsent::Failed) => {
+                    self.drop(sent, indices, DropReason::TransmitFailed);
+                }
+                Err(link::Unsent::TooBig) => {
+                    reason = DropReason::TooBig;
+                    rest.extend(indices);
+                }
+                Err(link::Unsent::Moved) => {
+                    reason = DropReason::TransmitFailed;
+                    rest.extend(indices);
+                }
+            }
         }
-        Ok(done)
+        Ok(reason)
+    }
+
+    fn count_sent(&mut self, packet: &[u8], served: usize) {
+        self.counters.packets_received += 1;
+        self.counters.packets_forwarded += 1;
+        self.counters.replicas_sent += 1;
+        self.counters.destinations_received += served as u64;
+        self.counters.destinations_forwarded += served as u64;
+        self.counters.bytes_sent += packet.len() as u64;
     }
 
     /// Takes those out that no packet is for, or that are this host itself.
-    fn sift(
-        &mut self,
-        message: &Message<'_>,
-        indices: Vec<usize>,
-        source: IpAddr,
-        sent: &mut Sent,
-    ) -> Vec<usize> {
-        let mut kept = Vec::new();
-        for index in indices {
-            let Destination { address, port, .. } = message.destinations[index];
+    fn sift(&self, message: &Message<'_>, indices: &[usize], source: IpAddr) -> Sifted {
+        let mut sifted = Sifted::default();
+        let named = message.source.filter(|named| named.is_ipv6() == source.is_ipv6());
+        for index in indices.iter().copied() {
+            let address = message.destinations[index].address;
             let is_bad = self.fib.entry_for(address, None) == Entry::Bad
                 || is_link_local(address)
                 || address.is_loopback();
-            let named = message.source.filter(|named| named.is_ipv6() == source.is_ipv6());
             let reason = match () {
                 () if is_bad => DropReason::BadDestination,
                 () if address.is_ipv6() != source.is_ipv6() => DropReason::NoRoute,
                 () if named.is_some_and(|named| named != source) => DropReason::Source,
                 () if address == source => {
-                    self.deliver(message, address, port);
+                    sifted.own.push(index);
                     continue;
                 }
                 () => {
-                    kept.push(index);
+                    sifted.listed.push(index);
                     continue;
                 }
             };
-            self.drop(sent, vec![index], reason);
+            sifted.refused.entry(reason).or_default().push(index);
         }
-        kept
+        sifted
     }
 
-    /// A datagram to this host's own leased address does not leave.
-    fn deliver(&mut self, message: &Message<'_>, own: IpAddr, port: u16) {
+    /// A datagram to this host's own leased address does not leave. Nobody but this socket is there.
+    fn deliver(&mut self, message: &Message<'_>, index: usize, own: IpAddr, sent: &mut Sent) {
+        let Destination { port, dscp, .. } = message.destinations[index];
+        if port != self.port {
+            return self.drop(sent, vec![index], DropReason::NotForThisRouter);
+        }
+        if self.received.len() >= ARRIVALS_MAX {
+            return self.drop(sent, vec![index], DropReason::TransmitFailed);
+        }
         self.counters.destinations_received += 1;
         self.counters.destinations_delivered += 1;
-        if port == self.port && self.received.len() < ARRIVALS_MAX {
-            self.received.push_back(Received {
-                source: SocketAddr::new(own, port),
-                destination: own,
-                port,
-                ttl: message.ttl,
-                dscp: message.dscp,
-                channel: message.keep_xcast.then_some(message.channel),
-                payload: message.payload.to_vec(),
-            });
-        }
+        self.received.push_back(Received {
+            source: SocketAddr::new(own, port),
+            destination: own,
+            port,
+            ttl: message.ttl,
+            dscp: dscp.unwrap_or(message.dscp),
+            channel: message.keep_xcast.then_some(message.channel),
+            payload: message.payload.to_vec(),
+        });
     }
 
+    /// Tells that a packet does not leave for these destinations, and counts what the reason counts.
     fn drop(&mut self, sent: &mut Sent, indices: Vec<usize>, reason: DropReason) {
-        self.counters.destinations_received += indices.len() as u64;
-        self.counters.drop(reason, indices.len() as u32);
+        if reason.counts_packets() {
+            self.refuse(reason, 1);
+        } else {
+            self.counters.destinations_received += indices.len() as u64;
+            self.counters.drop(reason, indices.len() as u32);
+        }
         sent.unsent.extend(indices.into_iter().map(|index| Unsent { index, reason }));
+    }
+
+    /// Counts packets that came to nothing; each was for one destination if the reason counts these.
+    fn refuse(&mut self, reason: DropReason, packets: u64) {
+        self.counters.packets_received += packets;
+        self.counters.packets_dropped += packets;
+        self.counters.drops[reason as usize] += packets;
+        if !reason.counts_packets() {
+            self.counters.destinations_received += packets;
+        }
     }
 
     fn limit(&self, to: IpAddr, relay: &RelayView, now: Instant) -> Limit {
@@ -385,8 +433,6 @@ impl ByRelay {
 
     /// Reads what the keeper has handed over, as far as there is room.
     fn take_arrivals(&mut self) {
-        self.counters.drops[DropReason::UnknownEnd as usize] =
-            self.link.unknown.load(Ordering::Relaxed);
         while self.received.len() < ARRIVALS_MAX
             && let Ok(arrival) = self.arrivals.try_recv()
         {
@@ -400,6 +446,11 @@ impl ByRelay {
                 }
             }
         }
+        // Last, so that what came before a packet is counted with it.
+        let unknown = self.link.unknown.swap(0, Ordering::Relaxed);
+        self.refuse(DropReason::UnknownEnd, unknown);
+        let congested = self.link.congested.swap(0, Ordering::Relaxed);
+        self.refuse(DropReason::IpHeader, congested);
     }
 
     fn read(&mut self, address: IpAddr, mut packet: Vec<u8>) {
@@ -410,7 +461,7 @@ impl ByRelay {
                 self.troubles.quoted(error, &quote, Some(from), Instant::now());
             }
             Ok(Inner::Report(reported)) => self.troubles.report(&reported, Instant::now()),
-            Err(reason) => self.counters.drop(reason, 1),
+            Err(reason) => self.refuse(reason, 1),
         }
     }
 

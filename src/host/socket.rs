@@ -171,8 +171,8 @@ impl XcastSocket {
         }
     }
 
-    /// Waits until it is known of the gateways to these destinations whether they handle Xcast,
-    /// `patience` at the longest; by a relay, until that has leased an address.
+    /// Waits until it is known of the gateways to these destinations whether they handle Xcast, or
+    /// by a relay until that has leased an address; `patience` at the longest.
     /// [`send`](XcastSocket::send) does it by itself; who measures time does it before.
     ///
     /// # Errors
@@ -184,7 +184,7 @@ impl XcastSocket {
     ) -> Result<(), HostError> {
         match &mut self.way {
             Way::Native(native) => native.settle(destinations, patience),
-            Way::Relay(by_relay) => by_relay.attach().map(|_| ()),
+            Way::Relay(by_relay) => by_relay.attach(patience).map(|_| ()),
         }
     }
 

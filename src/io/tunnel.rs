@@ -9,18 +9,19 @@ mod receive;
 mod transmit;
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use mio::Waker;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, MsgHdr, Protocol, Socket, Type};
 
 pub use hosts::HostsTransmitter;
 pub use receive::TunnelReceiver;
 pub use transmit::TunnelTransmitter;
+use transmit::push_source;
 
 use super::system::{option, set_option};
 use super::tun::Tun;
@@ -28,6 +29,9 @@ use crate::wire::tunnel::{Encapsulation, OUTER_TTL, PROTOCOL_IPV4, PROTOCOL_IPV6
 
 /// Octets that may wait in a socket, each way.
 const BUFFER_LEN: libc::c_int = 4 << 20;
+
+/// Errors that are taken off a socket at once.
+const ERRORS_MAX: usize = 64;
 
 /// Which of a node's sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,11 +147,16 @@ impl TunnelSockets {
         *self.bound_port.get().unwrap_or(&self.udp_port)
     }
 
-    /// Sends the payload of one UDP datagram to `to`: a control message, say, or a whole IP packet.
+    /// Sends the payload of one UDP datagram `from` an address of this node (`None`: whichever the
+    /// kernel chooses) to `to`: a control message, say, or a whole IP packet.
     /// Returns whether the kernel took it.
-    pub fn send_datagram(&self, to: SocketAddr, payload: &[u8]) -> bool {
+    pub fn send_datagram(&self, from: Option<IpAddr>, to: SocketAddr, payload: &[u8]) -> bool {
         let kind = Kind { is_v6: to.is_ipv6(), protocol: Kind::UDP };
-        let sent = |socket: &Socket| socket.send_to(payload, &to.into());
+        let mut control = Vec::new();
+        from.into_iter().for_each(|from| push_source(&mut control, from));
+        let (to, payload) = (to.into(), [IoSlice::new(payload)]);
+        let message = MsgHdr::new().with_addr(&to).with_buffers(&payload).with_control(&control);
+        let sent = |socket: &Socket| socket.sendmsg(&message, libc::MSG_DONTWAIT);
         // The first error may be an old one, of another datagram.
         self.of(kind).is_some_and(|socket| sent(socket).is_ok() || sent(socket).is_ok())
     }
@@ -166,6 +175,26 @@ impl TunnelSockets {
         if let Some(alarm) = &self.alarm {
             // The control thread looks by itself now and then.
             let _unheard = alarm.wake();
+        }
+    }
+
+    /// Takes what ICMP, and the kernel itself, have said about packets sent off a socket: it counts
+    /// against what may wait there to be received.
+    fn heed_errors(&self, fd: RawFd) {
+        let mut octets = [0u8; 64];
+        let mut any = false;
+        // Bounded, as each that is read may make room for the next.
+        for _ in 0..ERRORS_MAX {
+            let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+            // SAFETY: `octets` is a live buffer of the length passed with it.
+            let read = unsafe { libc::recv(fd, octets.as_mut_ptr().cast(), octets.len(), flags) };
+            if read < 0 {
+                break;
+            }
+            any = true;
+        }
+        if any {
+            self.note_narrowed();
         }
     }
 

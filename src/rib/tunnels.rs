@@ -20,6 +20,8 @@ pub struct TunnelEnds {
     pub tunnel: Tunnel,
     /// The TUN device that stands for it, if it has one.
     pub interface: Option<String>,
+    /// How often that device was made: another one is to be opened.
+    pub opened: u32,
     /// Nobody but what it is near to may send out of it.
     pub strict: bool,
     /// What the other end says it is near to: routed into the tunnel behind static routes.
@@ -57,13 +59,16 @@ impl Rib {
     /// until it is [said](Rib::set_tunnel_state) to be up.
     pub fn set_tunnels(&mut self, wanted: Vec<TunnelEnds>) {
         let Tunnels { each, count } = &mut self.tunnels;
-        each.retain(|_, known| wanted.iter().any(|ends| ends.name == known.ends.name));
-        for ends in wanted {
-            if let Some(known) = each.values_mut().find(|known| known.ends.name == ends.name) {
-                known.instance += u64::from(known.ends.tunnel != ends.tunnel);
-                known.ends = ends;
-                continue;
-            }
+        let mut wanted: BTreeMap<String, TunnelEnds> =
+            wanted.into_iter().map(|ends| (ends.name.clone(), ends)).collect();
+        each.retain(|_, known| {
+            let Some(ends) = wanted.remove(&known.ends.name) else { return false };
+            let opening = |ends: &TunnelEnds| (ends.tunnel, ends.interface.clone(), ends.opened);
+            known.instance += u64::from(opening(&known.ends) != opening(&ends));
+            known.ends = ends;
+            true
+        });
+        for ends in wanted.into_values() {
             let state = TunnelState::default();
             each.insert(FIRST + *count, Known { ends, instance: 0, state });
             *count += 1;

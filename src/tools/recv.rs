@@ -115,7 +115,8 @@ fn by_relay(recv: &Recv) -> Result<Source, Failure> {
     let options = Options { source_port: recv.port, relay, ..Options::default() };
     let code_points = recv.experiment.code_points()?;
     let mut socket = XcastSocket::open(code_points, &options).map_err(Failure::host)?;
-    socket.settle(&[], Duration::ZERO).map_err(Failure::host)?;
+    let patience = recv.relay.settle_time(Duration::ZERO);
+    socket.settle(&[], patience).map_err(Failure::host)?;
     Ok(Source::Relay(Box::new(socket)))
 }
 

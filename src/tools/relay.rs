@@ -38,6 +38,11 @@ impl RelayArguments {
         !self.relay.is_empty()
     }
 
+    /// How long the start may take: until a relay has leased an address, or without one `otherwise`.
+    pub(super) fn settle_time(&self, otherwise: Duration) -> Duration {
+        if self.is_given() { Relay::PATIENCE } else { otherwise }
+    }
+
     /// The relays to be used, if any are.
     pub(super) fn relay(
         &self,

@@ -93,7 +93,8 @@ pub(super) fn run(send: &Send) -> Result<(), Failure> {
     let mut unsent = Unsent::new();
     let mut packets = 0;
     let mut switches = Vec::new();
-    socket.settle(&destinations, Options::default().patience).map_err(failure)?;
+    let patience = send.relay.settle_time(Options::default().patience);
+    socket.settle(&destinations, patience).map_err(failure)?;
     let start = Instant::now();
     for number in 0..send.count {
         wait_until(start, send.interval, number);

@@ -6,8 +6,8 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::lab::Version;
 use crate::lab::process::{PATIENCE, Stream};
+use crate::lab::{Version, inside};
 use crate::support::in_namespaces;
 use crate::{Net, next, wait_for_host};
 
@@ -128,5 +128,47 @@ fn the_last_relay_dies_and_comes_back() {
             (!log.lines(Stream::Output).is_empty()).then_some(())
         });
         assert_eq!(receiving.finish().status, Some(0));
+    });
+}
+
+/// A stream does not stand still without a relay: its datagrams are counted, and later ones go.
+#[test]
+fn a_stream_goes_on_when_there_is_a_relay_again() {
+    in_namespaces("failover::a_stream_goes_on_when_there_is_a_relay_again", || {
+        let mut net = Net::without_relays(Version::V4);
+        net.start("x1");
+        let words = format!(
+            "gateway --listen 127.0.0.1:5004 --to {} --socket /run/lab/g.sock --json",
+            net.both()
+        );
+        let arguments = net.arguments("h");
+        let gateway = net.run("gateway", &format!("{words} {arguments}"));
+        gateway.log.wait_for_part(Stream::Output, "ready");
+        net.lab.kill_router("x1");
+        gateway.log.wait_for_part(Stream::Error, "no relay any more");
+        let sender = inside("h", || UdpSocket::bind("127.0.0.1:0").unwrap());
+        let send = |text: &[u8]| sender.send_to(text, "127.0.0.1:5004").unwrap();
+        for _ in 0..100 {
+            send(b"to nobody");
+        }
+        gateway.log.wait_for_part(Stream::Error, "no relay answers");
+        net.start("x1");
+        net.receivers[0].set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        crate::until("the stream goes on", || {
+            send(b"again");
+            let (length, _) = net.receivers[0].recv_from(&mut [0; 9]).ok()?;
+            (length == 5).then_some(())
+        });
+        gateway.signal(nix::sys::signal::Signal::SIGTERM);
+        let ended = gateway.finish();
+        assert_eq!(ended.status, Some(0), "{:?}", ended.errors);
+        let tally: serde_json::Value = serde_json::from_str(ended.output.last().unwrap()).unwrap();
+        let unsent = tally["refused"]["unsent"].as_u64().unwrap();
+        assert!(unsent >= 100, "{tally}");
+        let (datagrams, packets) = (&tally["datagrams"], &tally["packets"]);
+        assert_eq!(datagrams.as_u64().unwrap(), unsent + packets.as_u64().unwrap(), "{tally}");
+        let trouble = &tally["troubles"][0];
+        assert!(trouble["trouble"].as_str().unwrap().starts_with("no relay answers"), "{tally}");
+        assert_eq!(trouble["count"], unsent);
     });
 }

@@ -193,3 +193,63 @@ fn a_wrong_key_opens_nothing() {
         lab.assert_identity("x3");
     });
 }
+
+/// Keys that are taken out of the configuration are taken out of use.
+#[test]
+fn a_backbone_that_is_reloaded_away_is_gone() {
+    in_namespaces("keys::a_backbone_that_is_reloaded_away_is_gone", || {
+        let all = "\"10.0.0.0/8\"";
+        let Relays { mut line, .. } = relays([all, all]);
+        line.lab.wait_for_end("x1", "up", 2);
+        line.lab.wait_for_end("x3", "up", 1);
+        crate::lab::write_config("x3", "");
+        line.lab.router("x3").signal(nix::sys::signal::Signal::SIGHUP);
+        until("x3 has no tunnel", || {
+            let tunnels = line.lab.show("x3", "tunnels");
+            tunnels["tunnels"].as_array()?.is_empty().then_some(())
+        });
+        // x1 was told.
+        until("x1 has none either", || {
+            let tunnels = line.lab.show("x1", "tunnels");
+            tunnels["tunnels"].as_array()?.is_empty().then_some(())
+        });
+        line.assert_serves("by-unicast");
+        line.lab.assert_identity("x3");
+    });
+}
+
+/// A tunnel that gets another name goes on with the session that it has, and by the same device.
+#[test]
+fn a_keyed_tunnel_is_renamed_by_a_reload() {
+    in_namespaces("keys::a_keyed_tunnel_is_renamed_by_a_reload", || {
+        let mut lab = Line::network();
+        let ((one, one_key), (three, three_key)) = (key("x1", 1), key("x3", 3));
+        let ends = ["x1", "x3"].map(|node| lab.address(node, "r").to_string());
+        let secured = |name: &str, local: &str, remote: &str, file: &str, key: &str, more: &str| {
+            let keys = format!("private-key-file = \"{file}\"\npeer-key = \"{key}\"\n{more}");
+            tunnel(name, "udp", (local, remote), &keys, &[]).replace("insecure = true\n", "")
+        };
+        let device = "interface = \"xt3\"\n";
+        let forth = secured("t", &ends[0], &ends[1], &one, &three_key, device);
+        let back = secured("t", &ends[1], &ends[0], &three, &one_key, "");
+        lab.start_routers_with(&[("x1", &forth), ("x3", &back)]);
+        lab.wait_for_tunnel("x1", "up");
+        let renamed = secured("other", &ends[0], &ends[1], &one, &three_key, device);
+        crate::lab::write_config("x1", &renamed);
+        lab.router("x1").signal(nix::sys::signal::Signal::SIGHUP);
+        until("it is up under its new name", || {
+            let tunnel = lab.tunnel("x1");
+            (tunnel["name"] == "other" && tunnel["state"] == "up").then_some(())
+        });
+        assert!(lab.ip("x1", "link show dev xt3").contains("mtu 1472"));
+        // The same device for another end.
+        let moved = secured("other", &ends[0], "10.9.9.9", &one, &three_key, device);
+        crate::lab::write_config("x1", &moved);
+        lab.router("x1").signal(nix::sys::signal::Signal::SIGHUP);
+        until("it has moved", || {
+            let tunnel = lab.tunnel("x1");
+            (tunnel["remote"] == "10.9.9.9:1021" && tunnel["note"] == "").then_some(())
+        });
+        lab.assert_identity("x1");
+    });
+}

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
-use super::config::{DownReason, EndId, Output, Pinned, Role};
+use super::config::{DownReason, EndId, Entropy, Output, Pinned, Role};
 use crate::backbone::liveness::Liveness;
 use crate::backbone::refusal::Refusal;
 use crate::backbone::session::{Opened, Session};
@@ -18,6 +18,8 @@ const FORGET: u64 = 60_000_000;
 /// What was not answered is said again after so long, in microseconds: at first, and at most.
 const REPEAT: u64 = 500_000;
 const REPEAT_MAX: u64 = 8_000_000;
+/// What an end is like is told again after so long, in microseconds, at the earliest.
+const QUIET: u64 = 200_000;
 /// Who has a new session is given so long to answer, before it is dialed again.
 pub(super) const GRACE: u64 = 5_000_000;
 /// Who is not up yet but has answered is given so long to answer again.
@@ -55,6 +57,10 @@ pub(super) struct End {
     /// Its view may be another one than was told.
     pub is_changed: bool,
     pub told: Option<Told>,
+    /// When it may be told again.
+    pub quiet_until: Time,
+    /// Addresses that are nobody else's: where it is, and where others take it to be.
+    pub held: [Option<SocketAddr>; 2],
 }
 
 /// What others go by: where an end is, what it is near, and its lease.
@@ -92,7 +98,7 @@ impl Repeated {
 }
 
 impl End {
-    pub(super) fn new(id: EndId, role: Role, pinned: Option<Pinned>, first: u64) -> End {
+    pub(super) fn new(id: EndId, role: Role, pinned: Option<Pinned>) -> End {
         End {
             id,
             role,
@@ -104,7 +110,7 @@ impl End {
             previous_until: Time(0),
             is_renewing: false,
             gone: Vec::new(),
-            liveness: Liveness::new(first),
+            liveness: Liveness::new(0),
             silent_since: None,
             down_reason: DownReason::Silent,
             announced: Vec::new(),
@@ -116,6 +122,8 @@ impl End {
             wanted: None,
             is_changed: false,
             told: None,
+            quiet_until: Time(0),
+            held: [None; 2],
         }
     }
 
@@ -265,13 +273,37 @@ impl End {
         self.is_changed = false;
     }
 
+    /// Whether what it is like is to be told now. Whoever moves about or changes its lease at will
+    /// makes work for others no more often than that.
+    pub(super) fn take_change(&mut self, now: Time) -> bool {
+        let is_up = self.liveness.is_up();
+        let tell = self.is_changed && is_up && self.quiet_until <= now;
+        self.is_changed &= is_up && !tell;
+        tell
+    }
+
+    /// Others have been told what it is like; returns whether that is news.
+    pub(super) fn note_told(&mut self, told: Told, is_up_first: bool, now: Time) -> bool {
+        let is_news = is_up_first || self.told.as_ref() != Some(&told);
+        if is_news && !is_up_first {
+            self.quiet_until = Time(now.0 + QUIET);
+        }
+        self.told = Some(told);
+        is_news
+    }
+
     /// The end answers, or does so no more.
     pub(super) fn note_liveness(&mut self, is_up: bool, now: Time) {
         self.silent_since = (!is_up && self.current.is_some()).then_some(now);
     }
 
     /// Asks whether it is there, and forgets sessions whose time is over.
-    pub(super) fn handle_timeout(&mut self, now: Time, outputs: &mut VecDeque<Output>) {
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Time,
+        entropy: &mut Entropy,
+        outputs: &mut VecDeque<Output>,
+    ) {
         let old = self.previous.take_if(|_| self.previous_until <= now);
         self.gone.extend(old.map(|session| session.index));
         let ended = self.current.as_ref().is_some_and(|session| session.ends_at() <= now);
@@ -279,7 +311,12 @@ impl End {
             self.close(DownReason::Silent, None, now, outputs);
             return;
         }
-        while let Some(number) = self.liveness.poll_send(now) {
+        let mut random = || {
+            let mut octets = [0; 8];
+            entropy(&mut octets);
+            u64::from_be_bytes(octets)
+        };
+        while let Some(number) = self.liveness.poll_send_with(now, &mut random) {
             self.send(&Message::Ping(number), outputs);
         }
         if let Some(asking) = &mut self.asking
@@ -305,6 +342,7 @@ impl End {
             asking,
             forget,
             previous,
+            self.is_changed.then_some(self.quiet_until),
             Some(current.ends_at()),
         ];
         times.into_iter().flatten().min()

@@ -1,20 +1,23 @@
 //! Handshakes that others have begun: as many as memory and time are set aside for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::backbone::handshake::Responder;
+use crate::backbone::refusal::Refusal;
 use crate::forward::Time;
 
 /// Handshakes that wait for their end; the oldest makes room. Some 2,000 octets each.
 pub(super) const PENDING_MAX: usize = 256;
-/// Handshakes begun in a second by one address: hosts behind one NAT share it.
+/// Initiations in a second from one address: hosts behind one NAT share it.
 pub(super) const PER_ADDRESS: u32 = 10;
 /// Handshakes begun in a second by all that are not known: each costs two Diffie-Hellman exchanges
 /// and two keys, some 0.2 ms of a core.
 pub(super) const IN_ALL: u32 = 200;
-/// Confirmations that do not verify, of one handshake: each costs up to three exchanges more.
-const FORGED_MAX: u32 = 4;
+/// Confirmations that are not taken, of one handshake: each costs up to three exchanges more.
+const REFUSED_MAX: u32 = 4;
+/// Answers to one initiation: it is sent no more often.
+const ANSWERS_MAX: u32 = 4;
 /// So long a handshake may take, in microseconds.
 const PATIENCE: u64 = 10_000_000;
 const SECOND: u64 = 1_000_000;
@@ -26,42 +29,70 @@ pub(super) struct Pending {
     second: u64,
     begun: u32,
     begun_by: BTreeMap<IpAddr, u32>,
+    /// Who was known this second, once that was asked.
+    known: Option<BTreeSet<IpAddr>>,
 }
 
 struct Waiting {
     from: SocketAddr,
     since: Time,
-    forged: u32,
+    answers: u32,
+    refused: u32,
     responder: Responder,
 }
 
 impl Pending {
-    /// The answer that was given to the same initiation before.
-    pub(super) fn response(&self, from: SocketAddr, initiation: &[u8]) -> Option<&[u8]> {
+    /// The answer that was given to the same initiation before, if there was one and it may be given
+    /// again now.
+    pub(super) fn repeat(
+        &mut self,
+        from: SocketAddr,
+        initiation: &[u8],
+        now: Time,
+    ) -> Option<Result<Vec<u8>, Refusal>> {
         let same =
-            |waiting: &&Waiting| waiting.from == from && waiting.responder.initiation == initiation;
-        Some(&self.waiting.iter().find(same)?.responder.response)
+            |waiting: &Waiting| waiting.from == from && waiting.responder.initiation == initiation;
+        let place = self.waiting.iter().position(same)?;
+        if self.waiting[place].answers >= ANSWERS_MAX || !self.count(from.ip(), now) {
+            return Some(Err(Refusal::RateLimit));
+        }
+        let waiting = &mut self.waiting[place];
+        waiting.answers += 1;
+        Some(Ok(waiting.responder.response.clone()))
     }
 
     /// Whether this address may begin another handshake now. Strangers cannot use up what is left
-    /// to addresses that are `known`.
-    pub(super) fn admit(&mut self, from: IpAddr, now: Time, known: impl FnOnce() -> bool) -> bool {
+    /// to addresses that are `known`, of which there may be many: they are asked for once a second.
+    pub(super) fn admit(
+        &mut self,
+        from: IpAddr,
+        now: Time,
+        known: impl FnOnce() -> BTreeSet<IpAddr>,
+    ) -> bool {
+        self.begin_second(now);
+        let is_full = self.begun >= IN_ALL;
+        if is_full && !self.known.get_or_insert_with(known).contains(&from) {
+            return false;
+        }
+        let admitted = self.count(from, now);
+        self.begun += u32::from(admitted && !is_full);
+        admitted
+    }
+
+    /// Counts an initiation; returns whether there were few enough from this address.
+    fn count(&mut self, from: IpAddr, now: Time) -> bool {
+        self.begin_second(now);
+        let by_it = self.begun_by.entry(network(from)).or_default();
+        let few = *by_it < PER_ADDRESS;
+        *by_it += u32::from(few);
+        few
+    }
+
+    fn begin_second(&mut self, now: Time) {
         if self.second != now.0 / SECOND {
-            self.second = now.0 / SECOND;
-            self.begun = 0;
+            (self.second, self.begun, self.known) = (now.0 / SECOND, 0, None);
             self.begun_by.clear();
         }
-        let known = self.begun >= IN_ALL && known();
-        if self.begun >= IN_ALL && !known {
-            return false;
-        }
-        let by_it = self.begun_by.entry(network(from)).or_default();
-        if *by_it >= PER_ADDRESS {
-            return false;
-        }
-        *by_it += 1;
-        self.begun += u32::from(!known);
-        true
     }
 
     /// From now on a confirmation is waited for.
@@ -69,7 +100,7 @@ impl Pending {
         if self.waiting.len() >= PENDING_MAX {
             self.waiting.pop_front();
         }
-        self.waiting.push_back(Waiting { from, since: now, forged: 0, responder });
+        self.waiting.push_back(Waiting { from, since: now, answers: 1, refused: 0, responder });
     }
 
     /// The handshake of this number.
@@ -84,12 +115,12 @@ impl Pending {
         Some(of_it?.since)
     }
 
-    /// A confirmation of this handshake did not verify.
-    pub(super) fn forged(&mut self, index: u32) {
+    /// A confirmation of this handshake did not verify, or was not taken.
+    pub(super) fn refused(&mut self, index: u32) {
         for waiting in &mut self.waiting {
-            waiting.forged += u32::from(waiting.responder.index == index);
+            waiting.refused += u32::from(waiting.responder.index == index);
         }
-        self.waiting.retain(|waiting| waiting.forged < FORGED_MAX);
+        self.waiting.retain(|waiting| waiting.refused < REFUSED_MAX);
     }
 
     /// The handshake of this number is over.
@@ -120,5 +151,33 @@ fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_a_flood_the_known_are_listed_once_a_second() {
+        let mut pending = Pending::default();
+        let friend: IpAddr = "192.0.2.1".parse().unwrap();
+        let mut listed = 0;
+        let mut admitted = 0;
+        for number in 0..3000u32 {
+            let stranger = std::net::Ipv4Addr::from_bits(number << 8).into();
+            let mut ask = |from| {
+                pending.admit(from, Time(u64::from(number) * 1000), || {
+                    listed += 1;
+                    BTreeSet::from([friend])
+                })
+            };
+            admitted += u32::from(ask(stranger));
+            if number % 1000 == 999 {
+                let friendly = (0..20).filter(|_| ask(friend)).count();
+                assert_eq!(friendly, PER_ADDRESS as usize);
+            }
+        }
+        assert_eq!((admitted, listed), (3 * IN_ALL, 3));
     }
 }

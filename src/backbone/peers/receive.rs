@@ -31,16 +31,14 @@ impl Peers {
     }
 
     fn take_initiation(&mut self, from: SocketAddr, body: &[u8], now: Time) -> Result<(), Refusal> {
-        if let Some(response) = self.pending.response(from, body) {
-            let bytes = response.to_vec();
+        if let Some(response) = self.pending.repeat(from, body, now) {
+            let bytes = response?;
             self.outputs.push_back(Output::Send { to: from, bytes });
             return Ok(());
         }
-        let (ends, dials) = (&self.ends, &self.dials);
-        let known = || {
-            ends.values().filter_map(|end| end.address).any(|address| address.ip() == from.ip())
-                || dials.iter().any(|dial| dial.address.ip() == from.ip())
-        };
+        let of_ends = self.ends.values().filter_map(|end| end.address);
+        let of_dials = self.dials.iter().map(|dial| dial.address);
+        let known = || of_ends.chain(of_dials).map(|address| address.ip()).collect();
         if !self.pending.admit(from.ip(), now, known) {
             return Err(Refusal::RateLimit);
         }
@@ -127,7 +125,7 @@ impl Peers {
         let confirmed = match responder.read(own, body) {
             Ok(confirmed) => confirmed,
             Err(refusal) => {
-                self.pending.forged(number);
+                self.pending.refused(number);
                 return Err(refusal);
             }
         };
@@ -135,6 +133,11 @@ impl Peers {
         if self.ends.get(&key).is_none_or(|end| end.is_elsewhere(from)) {
             self.pending.remove(number);
             return Err(Refusal::BadKey);
+        }
+        if self.is_taken(from, &key) {
+            // The other one may be gone when the confirmation comes again.
+            self.pending.refused(number);
+            return Err(Refusal::UnknownEnd);
         }
         if self.is_full(&key) {
             self.pending.remove(number);
@@ -187,6 +190,9 @@ impl Peers {
         now: Time,
     ) -> Result<(), Refusal> {
         let key = *self.sessions.get(&header.session).ok_or(Refusal::UnknownEnd)?;
+        if self.is_taken(from, &key) {
+            return Err(Refusal::UnknownEnd);
+        }
         let end = self.ends.get_mut(&key).filter(|end| !end.is_elsewhere(from));
         let end = end.ok_or(Refusal::UnknownEnd)?;
         let opened = end.open(from, header, body, now);
@@ -197,15 +203,16 @@ impl Peers {
                 .filter(confirmed)
                 .for_each(|dial| dial.succeed(Time(now.0 + GRACE)));
         }
-        let taken = opened
-            .and_then(|(message, is_current)| self.take_message(key, message, is_current, now));
+        let taken = opened.and_then(|(message, is_current)| {
+            self.take_message((key, from), message, is_current, now)
+        });
         self.settle(key, now);
         taken
     }
 
     fn take_message(
         &mut self,
-        key: PublicKey,
+        (key, from): (PublicKey, SocketAddr),
         message: Message,
         is_current: bool,
         now: Time,
@@ -213,6 +220,8 @@ impl Peers {
         let Some(end) = self.ends.get_mut(&key) else { return Err(Refusal::UnknownEnd) };
         match message {
             Message::Ping(number) => end.send(&Message::Pong(number), &mut self.outputs),
+            // It says that the end is where it is.
+            Message::Pong(_) if end.address != Some(from) => return Err(Refusal::UnknownEnd),
             Message::Pong(number) => end.liveness.handle_answer(number, now),
             // A host's word does not make routes.
             Message::Announce { .. } | Message::Relays(_) if end.role == Role::Host => {

@@ -14,7 +14,8 @@ use crate::forward::Time;
 use crate::wire::control::{CloseReason, Lease, Message, PREFIXES_MAX};
 
 impl Peers {
-    /// From now on this is the configuration. Sessions with ends that are still allowed stay.
+    /// From now on this is the configuration. Sessions with ends that are still allowed stay; those
+    /// of them that are up are told of once more, by [`Output::Changed`](super::Output::Changed).
     pub fn set_config(&mut self, config: Config, now: Time) {
         if config.private_key != self.config.private_key {
             self.close_all(now);
@@ -37,8 +38,9 @@ impl Peers {
         for key in self.keys() {
             self.check_lease(key, now);
             if let Some(end) = self.ends.get_mut(&key) {
-                // What is taken for true of its announcement may have changed.
-                end.is_changed = true;
+                // What is taken for true of its announcement may have changed, and who hears of it
+                // may have begun anew.
+                (end.is_changed, end.told, end.quiet_until) = (true, None, Time(0));
             }
             self.settle(key, now);
         }
@@ -67,10 +69,9 @@ impl Peers {
                 end.pinned = pinned;
                 continue;
             }
-            let first = u64::from(self.random()) << 32;
             let id = EndId(self.next_id);
             self.next_id += 1;
-            self.ends.insert(key, End::new(id, role, pinned, first));
+            self.ends.insert(key, End::new(id, role, pinned));
         }
     }
 

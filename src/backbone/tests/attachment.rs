@@ -272,6 +272,45 @@ fn a_relay_without_addresses_is_used_and_asked_again() {
 }
 
 #[test]
+fn a_relay_without_addresses_is_passed_over_for_a_minute() {
+    let mut lab = Lab::new(1);
+    lab.relay_with(1, MS, "");
+    lab.relay_at(2, 30 * MS);
+    lab.host(&[1, 2]);
+    lab.wait_for(5 * SECOND, 2, "10.2.0.1");
+    let events = lab.events().len();
+    lab.run(50 * SECOND);
+    assert_eq!((lab.used().unwrap().0, lab.events().len()), (2, 0), "{events} before");
+    // Then it is asked again, and found without once more.
+    lab.run(30 * SECOND);
+    assert_eq!(lab.used().unwrap().0, 2);
+    let switched = |(_, event): &(u64, Output)| matches!(event, Output::Switched { .. });
+    assert_eq!(lab.events().iter().filter(|event| switched(event)).count(), 2);
+}
+
+#[test]
+fn while_no_relay_answers_others_have_their_turn_soon() {
+    for distance in [5, 450] {
+        let mut lab = Lab::new(1);
+        let all: Vec<u8> = (1..=12).collect();
+        for number in &all {
+            lab.relay_at(*number, distance * MS);
+            lab.node(*number).is_dead = *number != 12;
+        }
+        lab.host(&all);
+        lab.wait_for(15 * SECOND, 12, "10.12.0.1");
+        lab.node(12).is_dead = true;
+        lab.run(5 * SECOND);
+        assert_eq!(lab.used(), None);
+        lab.node(6).is_dead = false;
+        lab.wait_for(20 * SECOND, 6, "10.6.0.1");
+        lab.events();
+        lab.run(200 * SECOND);
+        assert!(lab.events().is_empty(), "turns of others are no news");
+    }
+}
+
+#[test]
 fn leases_are_renewed_for_as_long_as_the_host_stays() {
     let mut lab = Lab::new(1);
     lab.relay_at(1, MS);

@@ -162,6 +162,28 @@ fn who_is_known_is_let_in_during_a_flood_and_one_address_is_limited() {
 }
 
 #[test]
+fn an_initiation_that_is_repeated_is_answered_four_times_and_counts_like_others() {
+    let mut network = pair(1);
+    network.now = network.now.next_multiple_of(SECOND);
+    let answers = |network: &Network<Peers>, to: SocketAddr| {
+        network.recorded.iter().filter(|sent| sent.to == to).count()
+    };
+    let ask = |network: &mut Network<Peers>, from: SocketAddr, number, times| {
+        let initiation = Initiator::new(number, [7; 32]).initiation(&private_key(9)).unwrap();
+        (0..times).for_each(|_| network.deliver(2, from, &initiation));
+    };
+    ask(&mut network, attacker(), 1, 10);
+    assert_eq!(answers(&network, attacker()), 4);
+    assert_eq!(count(&network, 2, Refusal::RateLimit), 6);
+    let other = SocketAddr::from(([203, 0, 113, 67], 67));
+    for number in 2..5 {
+        ask(&mut network, other, number, 4);
+    }
+    assert_eq!(answers(&network, other), 10, "ten a second from one address");
+    assert_eq!(count(&network, 2, Refusal::RateLimit), 6 + 2);
+}
+
+#[test]
 fn a_response_is_tried_a_few_times_and_then_passed_over() {
     let mut network: Network<Peers> = Network::new(1);
     network.start(1, relay(1, &[2]));

@@ -100,12 +100,17 @@ fn who_is_not_allowed_any_more_is_down_on_both_sides() {
 }
 
 #[test]
-fn the_same_configuration_again_changes_nothing() {
+fn the_same_configuration_again_changes_nothing_and_ends_are_told_of_again() {
     let mut network = pair(1);
     let before = network.nodes[&1].events.len();
-    network.with(1, |peers, now| peers.set_config(relay(1, &[2]), now));
+    for turn in 1..=10 {
+        network.with(1, |peers, now| peers.set_config(relay(1, &[2]), now));
+        let Some((_, Output::Changed(view))) = network.nodes[&1].events.last() else { panic!() };
+        assert_eq!(Some(view), network.view(1, 2).as_ref());
+        assert_eq!(network.nodes[&1].events.len(), before + turn, "at once, and once");
+    }
     network.run(5 * SECOND);
-    assert_eq!(network.nodes[&1].events.len(), before);
+    assert_eq!(network.nodes[&1].events.len(), before + 10);
     assert!(network.are_up(1, 2));
 }
 

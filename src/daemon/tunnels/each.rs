@@ -37,6 +37,8 @@ pub(super) struct Each {
     mtu: u32,
     /// The state that the Rib was told last.
     told: Option<TunnelState>,
+    /// The other end when the path to it was looked at last.
+    seen: Option<SocketAddr>,
 }
 
 /// Whether the other end is there.
@@ -52,15 +54,10 @@ enum Health {
 
 impl Each {
     /// A tunnel whose end has no key.
-    pub(super) fn probed(ends: TunnelEnds, now: Time, registry: &Registry) -> Each {
+    pub(super) fn probed(ends: TunnelEnds, now: Time) -> Each {
         let mut liveness = Box::new(Liveness::new(0));
         liveness.start(now);
-        Each::new(ends, Health::Probed { liveness, proven: false }, registry)
-    }
-
-    /// A tunnel whose end is known by its key, and not heard of yet.
-    pub(super) fn keyed(ends: TunnelEnds, registry: &Registry) -> Each {
-        Each::new(ends, Health::Keyed(None), registry)
+        Each { health: Health::Probed { liveness, proven: false }, ..Each::found(ends) }
     }
 
     /// A tunnel whose packets leave by the routes of unicast.
@@ -68,7 +65,7 @@ impl Each {
         Each { health: Health::Native, ..Each::found(ends) }
     }
 
-    /// A tunnel to an end that is not configured.
+    /// A tunnel whose end is known by its key, configured or not, and not heard of yet.
     pub(super) fn found(ends: TunnelEnds) -> Each {
         let (configured, troubles) = (ends.tunnel, [const { None }; 3]);
         Each {
@@ -79,25 +76,55 @@ impl Each {
             troubles,
             mtu: 0,
             told: None,
+            seen: None,
         }
     }
 
-    fn new(ends: TunnelEnds, health: Health, registry: &Registry) -> Each {
-        let mut each = Each { health, ..Each::found(ends) };
-        each.open_device(registry);
-        each
+    /// Makes the TUN device that it is to have and has not; returns whether it has a new one. Another
+    /// process, or a tunnel that was, may have the name still.
+    pub(super) fn open_device(&mut self, registry: &Registry) -> bool {
+        let Some(name) = self.ends.interface.as_deref().filter(|_| self.device.is_none()) else {
+            return false;
+        };
+        match open_device(name, registry) {
+            Ok(device) => {
+                self.troubles[DEVICE] = None;
+                // It has an MTU of its own, and a carrier.
+                (self.device, self.seen, self.told) = (Some(device), None, None);
+                self.mtu = 0;
+                self.ends.opened += 1;
+                true
+            }
+            Err(error) => {
+                if self.troubles[DEVICE].is_none() {
+                    tracing::warn!(interface = name, %error, "cannot make the tunnel's TUN device");
+                }
+                self.troubles[DEVICE] = Some(format!("no TUN device {name}: {error}"));
+                false
+            }
+        }
     }
 
-    fn open_device(&mut self, registry: &Registry) {
-        self.device =
-            self.ends.interface.as_deref().and_then(|name| match open_device(name, registry) {
-                Ok(device) => Some(device),
-                Err(error) => {
-                    tracing::warn!(interface = name, %error, "cannot make the tunnel's TUN device");
-                    self.troubles[DEVICE] = Some(format!("no TUN device {name}: {error}"));
-                    None
-                }
-            });
+    /// Takes its TUN device from among those of tunnels that are gone.
+    pub(super) fn inherit(&mut self, devices: &mut Vec<Tun>) {
+        let wanted = self.ends.interface.as_deref();
+        let at = devices.iter().position(|device| Some(device.name()) == wanted);
+        self.device = at.map(|at| devices.swap_remove(at));
+    }
+
+    /// Whether it is still what is configured: these ends, by this device.
+    pub(super) fn stays(&self, ends: &TunnelEnds) -> bool {
+        ends.interface == self.ends.interface && ends.tunnel == self.configured
+    }
+
+    /// Whether the path to where the other end is now was not looked at yet.
+    pub(super) fn is_unseen(&self) -> bool {
+        self.seen != Some(self.ends.tunnel.remote)
+    }
+
+    /// What it carries; 0 where there is no way to the other end.
+    pub(super) fn mtu(&self) -> u32 {
+        self.mtu
     }
 
     /// Whether it leads to this end of the backbone.
@@ -185,6 +212,7 @@ impl Each {
     /// Opens what sockets it needs, and asks the kernel what the path carries.
     pub(super) fn look_at_path(&mut self, sockets: &TunnelSockets, rib: &Rib) {
         let Tunnel { encapsulation, local, remote, .. } = self.ends.tunnel;
+        self.seen = Some(remote);
         let name = &self.ends.name;
         // What is open already stays.
         let opened = sockets.open(encapsulation, remote.ip());
@@ -294,6 +322,7 @@ pub(super) fn ends(tunnel: &router_config::Tunnel, udp_port: u16) -> Option<Tunn
             keyed: tunnel.keys.is_some(),
         },
         interface: tunnel.interface.clone(),
+        opened: 0,
         strict: false,
         near: Vec::new(),
         preference: 0,

@@ -140,6 +140,34 @@ fn four_tunnels_may_lie_inside_each_other_and_no_more() {
     assert_eq!(decapsulate(&fib, ipip(), &mut inner, 0), Err(DropReason::Depth));
 }
 
+/// Who is behind one tunnel cannot pass for the end of another by wrapping packets up: where the
+/// check is strict, a middle packet's source has to be behind it too; and what is in transit is not
+/// opened here.
+#[test]
+fn wrapping_up_does_not_change_who_one_is() {
+    let strict = Port {
+        reverse_path: ReversePath::Strict,
+        ..tunnel("a", Encapsulation::Ipip, "192.0.2.3:0", "192.0.2.1:0").unwrap()
+    };
+    let other = tunnel("b", Encapsulation::Ipip, "192.0.2.3:0", "192.0.2.9:0");
+    let mut builder = FibBuilder::new(POINTS, vec![Some(strict), other]);
+    builder.route("192.0.2.3/32".parse().unwrap(), Entry::Local);
+    let fib = builder.finish(1);
+    let from_nine = |to| packet(4, [192, 0, 2, 9], to, &xcast());
+    let mut pretended = from_nine([192, 0, 2, 3]);
+    let length = pretended.len();
+    let plain = Ok(Decapsulated::Plain { port: 0, start: 0, end: length });
+    assert_eq!(decapsulate(&fib, ipip(), &mut pretended, 0), plain);
+    let refused = send_on(&fib, 0, &mut pretended);
+    assert_eq!(refused, Err(DropReason::ReversePath));
+    // Out of a tunnel whose check is loose it is opened, if it is for this node.
+    let nine = Outer { remote: "192.0.2.9:0".parse().unwrap(), ..ipip() };
+    let found = decapsulate(&fib, nine, &mut from_nine([192, 0, 2, 3]), 0);
+    assert_eq!(found, Ok(Decapsulated::Xcast { port: 1, start: 20 }));
+    let transit = decapsulate(&fib, nine, &mut from_nine([192, 0, 2, 77]), 0);
+    assert_eq!(transit, Ok(Decapsulated::Plain { port: 1, start: 0, end: length }));
+}
+
 #[test]
 fn congestion_on_the_way_is_not_lost() {
     let fib = fib();

@@ -195,12 +195,15 @@ impl Keeper {
         let for_us = |own: &IpAddr| address.is_some_and(|to| to == *own || to.is_multicast());
         let lease = by_relay.map(|(_, own, _)| *own).find(for_us);
         let (Some(address), mut packet) = (lease, payload) else {
-            self.link.count_unknown();
+            self.link.unknown.fetch_add(1, Ordering::Relaxed);
             return false;
         };
-        // The way there was congested, and the packet's ends would not learn of it.
-        take_over_congestion(&mut packet, traffic_class)
-            && self.hand_over(Arrival::Packet { address, packet })
+        if !take_over_congestion(&mut packet, traffic_class) {
+            // The way here was congested, and the packet's ends would not learn of it.
+            self.link.congested.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        self.hand_over(Arrival::Packet { address, packet })
     }
 
     fn hand_over(&self, arrival: Arrival) -> bool {

@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,8 +30,10 @@ const MTU_MIN: usize = 576;
 pub(super) struct Link {
     sockets: Vec<UdpSocket>,
     state: Mutex<State>,
-    /// Packets that came from nobody's relay.
+    /// Packets that came from nobody's relay, and are not counted elsewhere yet.
     pub(super) unknown: AtomicU64,
+    /// Packets that met congestion on the way here and cannot say so: the same.
+    pub(super) congested: AtomicU64,
     /// Packets that found no room.
     pub(super) lost: AtomicU64,
 }
@@ -69,6 +71,7 @@ impl Link {
             sockets: needed.map(open).collect::<io::Result<_>>()?,
             state: Mutex::default(),
             unknown: AtomicU64::new(0),
+            congested: AtomicU64::new(0),
             lost: AtomicU64::new(0),
         })
     }
@@ -129,10 +132,6 @@ impl Link {
         if let Some(relay) = self.state().relay.as_mut().filter(|relay| relay.address == to) {
             relay.mtu = mtu;
         }
-    }
-
-    pub(super) fn count_unknown(&self) {
-        self.unknown.fetch_add(1, Ordering::Relaxed);
     }
 
     fn socket(&self, to: SocketAddr) -> Option<&UdpSocket> {

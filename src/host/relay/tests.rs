@@ -1,6 +1,9 @@
-use std::collections::BTreeMap;
+mod accounts;
+
 use std::net::UdpSocket;
 use std::sync::mpsc;
+
+use socket2::SockRef;
 
 use super::*;
 use crate::backbone::Peers;
@@ -34,6 +37,8 @@ struct Fake {
 enum Order {
     /// Sends octets to whoever has sent last.
     Send(Vec<u8>),
+    /// What is sent from now on met congestion on its way.
+    Congest,
     /// Falls silent at once.
     Die,
     /// Takes leave first.
@@ -102,6 +107,7 @@ fn serve(
             (Some(Order::Send(octets)), Some(host)) => {
                 socket.send_to(&octets, host).unwrap();
             }
+            (Some(Order::Congest), _) => SockRef::from(socket).set_tos_v4(0b11).unwrap(),
             (Some(Order::Die), _) => return,
             (Some(Order::Leave), _) => {
                 peers.close_all(now());

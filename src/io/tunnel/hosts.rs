@@ -2,6 +2,7 @@
 //! destinations.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use socket2::{MsgHdr, SockAddr};
@@ -46,7 +47,7 @@ impl HostsTransmitter {
             // The error may be an old one, of another packet.
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 if error.raw_os_error() == Some(libc::EMSGSIZE) {
-                    self.sockets.note_narrowed();
+                    self.sockets.heed_errors(socket.as_raw_fd());
                 }
                 socket.sendmsg(&message, flags)
             }

@@ -28,6 +28,7 @@ pub struct TunnelReceiver {
     sockets: Arc<TunnelSockets>,
     slots: Vec<Slot>,
     taken: usize,
+    turn: usize,
 }
 
 /// A packet that was read.
@@ -44,7 +45,7 @@ impl TunnelReceiver {
     pub fn new(sockets: Arc<TunnelSockets>) -> TunnelReceiver {
         let slot =
             || Slot { buffer: vec![0; ROOM + PACKET_LEN_MAX], start: 0, end: 0, outer: None };
-        TunnelReceiver { sockets, slots: (0..BATCH).map(|_| slot()).collect(), taken: 0 }
+        TunnelReceiver { sockets, slots: (0..BATCH).map(|_| slot()).collect(), taken: 0, turn: 0 }
     }
 
     /// The descriptors that are readable when packets have arrived.
@@ -58,16 +59,25 @@ impl TunnelReceiver {
         self.taken = 0;
         let sockets = Arc::clone(&self.sockets);
         let udp_port = sockets.udp_port();
-        for (kind, fd) in sockets.descriptors() {
+        self.turn = self.turn.wrapping_add(1);
+        // Another one is the first each time.
+        let first = self.turn % sockets.count().max(1);
+        let (early, late) = (sockets.descriptors().skip(first), sockets.descriptors().take(first));
+        for (kind, fd) in early.chain(late) {
             let room = self.slots.len() - self.taken;
             // So that no socket keeps others from being read.
             let fair = room.min(BATCH / 2);
             if fair > 0 {
-                match receive(kind, fd, udp_port, &mut self.slots[self.taken..][..fair]) {
-                    Ok(count) => self.taken += count,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => self.heed_errors(fd),
-                }
+                let slots = &mut self.slots[self.taken..][..fair];
+                self.taken += match receive(kind, fd, udp_port, slots) {
+                    Ok(count) => count,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                    Err(_) => {
+                        // What ICMP says comes before packets that wait behind it.
+                        sockets.heed_errors(fd);
+                        receive(kind, fd, udp_port, slots).unwrap_or(0)
+                    }
+                };
             }
         }
         self.taken
@@ -90,25 +100,6 @@ impl TunnelReceiver {
     pub fn bytes_mut(&mut self, index: usize) -> &mut [u8] {
         let slot = &mut self.slots[..self.taken][index];
         &mut slot.buffer[..slot.end]
-    }
-
-    /// Takes what ICMP has said about packets sent off the socket.
-    fn heed_errors(&mut self, fd: RawFd) {
-        let mut octets = [0u8; 64];
-        let mut any = false;
-        // Bounded, as each that is read may make room for the next.
-        for _ in 0..BATCH {
-            let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
-            // SAFETY: `octets` is a live buffer of the length passed with it.
-            let read = unsafe { libc::recv(fd, octets.as_mut_ptr().cast(), octets.len(), flags) };
-            if read < 0 {
-                break;
-            }
-            any = true;
-        }
-        if any {
-            self.sockets.note_narrowed();
-        }
     }
 }
 

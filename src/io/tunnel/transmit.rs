@@ -55,19 +55,7 @@ impl TunnelTransmitter {
     ) -> io::Result<TunnelTransmitter> {
         sockets.open(encapsulation, remote.ip())?;
         let mut octets = Vec::new();
-        match local {
-            local if local.is_unspecified() => {}
-            IpAddr::V4(local) => {
-                // struct in_pktinfo: no interface, this address, no destination.
-                let info = [[0; 4], local.octets(), [0; 4]].concat();
-                push(&mut octets, libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
-            }
-            IpAddr::V6(local) => {
-                // struct in6_pktinfo: this address, no interface.
-                let info = [&local.octets()[..], &[0; 4]].concat();
-                push(&mut octets, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
-            }
-        }
+        push_source(&mut octets, local);
         let class_at = octets.len() + HEADER_LEN;
         let class = 0i32.to_ne_bytes();
         match remote {
@@ -142,8 +130,10 @@ impl TunnelTransmitter {
                     retried = false;
                 }
                 Err(error) => {
-                    if error.raw_os_error() == Some(libc::EMSGSIZE) {
-                        self.sockets.note_narrowed();
+                    if error.raw_os_error() == Some(libc::EMSGSIZE)
+                        && let Some(socket) = self.sockets.of(kind)
+                    {
+                        self.sockets.heed_errors(socket.as_raw_fd());
                     }
                     // The error may be an old one, of another packet or another tunnel.
                     if !retried && error.kind() != io::ErrorKind::WouldBlock {
@@ -212,6 +202,23 @@ impl Transmit for TunnelTransmitter {
 
 /// Octets in front of a control message's value.
 pub(super) const HEADER_LEN: usize = size_of::<libc::cmsghdr>();
+
+/// Appends a control message that names the source, unless that is unspecified.
+pub(super) fn push_source(octets: &mut Vec<u8>, source: IpAddr) {
+    match source {
+        source if source.is_unspecified() => {}
+        IpAddr::V4(source) => {
+            // struct in_pktinfo: no interface, this address, no destination.
+            let info = [[0; 4], source.octets(), [0; 4]].concat();
+            push(octets, libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+        }
+        IpAddr::V6(source) => {
+            // struct in6_pktinfo: this address, no interface.
+            let info = [&source.octets()[..], &[0; 4]].concat();
+            push(octets, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+        }
+    }
+}
 
 /// Appends a control message: its length without padding, its level, its type, its value, padding.
 fn push(octets: &mut Vec<u8>, level: libc::c_int, kind: libc::c_int, value: &[u8]) {

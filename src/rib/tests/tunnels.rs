@@ -15,6 +15,7 @@ fn ends(name: &str, remote: &str) -> TunnelEnds {
             keyed: false,
         },
         interface: Some(format!("t-{name}")),
+        opened: 0,
         strict: false,
         near: Vec::new(),
         preference: 0,

@@ -14,7 +14,7 @@ use super::{Failure, Gateway, is_at, is_from};
 use crate::control::Reply;
 use crate::forward::DropReason;
 use crate::host::{
-    Answer, Destination, HostError, Message, Options, Trouble, TroubleKind, XcastSocket,
+    Answer, Destination, HostError, Message, Options, Relay, Trouble, TroubleKind, XcastSocket,
 };
 use crate::io::datagram::Datagram;
 use crate::tools::output;
@@ -51,10 +51,13 @@ impl Carrier {
         let code_points = gateway.experiment.code_points()?;
         // The stream never waits for what is not known yet.
         let families = families(list.destinations().iter().map(|it| it.address));
+        let patience = Duration::ZERO;
         let relay = gateway.relay.relay(&gateway.experiment, families)?;
-        let options = Options { patience: Duration::ZERO, relay, ..Options::default() };
+        let relay = relay.map(|relay| Relay { patience, ..relay });
+        let options = Options { patience, relay, ..Options::default() };
         let mut socket = XcastSocket::open(code_points, &options).map_err(Failure::host)?;
-        socket.settle(list.destinations(), SETTLE_TIME).map_err(Failure::host)?;
+        let settle_time = gateway.relay.settle_time(SETTLE_TIME);
+        socket.settle(list.destinations(), settle_time).map_err(Failure::host)?;
         Ok(Carrier {
             listen,
             socket,

@@ -80,7 +80,8 @@ impl Aim {
         let mut socket = XcastSocket::open(code_points, &options).map_err(Failure::host)?;
         let destinations: Vec<Destination> =
             self.addresses().into_iter().map(|address| self.destination(address)).collect();
-        socket.settle(&destinations, SETTLE_TIME).map_err(Failure::host)?;
+        let patience = relay.map_or(SETTLE_TIME, |relay| relay.settle_time(SETTLE_TIME));
+        socket.settle(&destinations, patience).map_err(Failure::host)?;
         Ok(socket)
     }
 }

@@ -259,6 +259,7 @@ fn tunnel(
         name: name.to_owned(),
         tunnel: Tunnel { encapsulation, local: end(node), remote: end(other), keyed: false },
         interface: None,
+        opened: 0,
         strict: false,
         near: Vec::new(),
         preference: 0,
