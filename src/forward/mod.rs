@@ -67,7 +67,7 @@ use crate::fib::{AdjacencyId, Entry, EntryId, Fib, PortId, ReversePath};
 use packet::Parsed;
 use partition::Route;
 use rewrite::{Made, Maker};
-use scratch::{Scratch, Travels};
+use scratch::{Plan, Scratch, Travels};
 use stage::Staged;
 
 /// A moment, in microseconds since any start that the caller keeps to.
@@ -334,26 +334,7 @@ fn replicate(fib: &Fib, packet: Packet<'_>, parsed: &Parsed, out: &mut Output) {
             true => maker.in_place(&plan, packet.buffer, &mut out.heads),
             false => maker.copy(&plan, packet.buffer, &mut out.heads),
         };
-        let Some(Made { in_place, head, tail }) = made else {
-            out.drop_late(DropReason::TransmitFailed, plan.live);
-            continue;
-        };
-        let replica = Replica {
-            packet: packet.index,
-            target,
-            adjacency: plan.way.adjacency(),
-            form: plan.form,
-            live: plan.live,
-            answerable,
-            in_place,
-            head,
-            tail,
-        };
-        if plan.fragment == 0 {
-            out.replicas.push(replica);
-        } else if !fragment::cut(parsed, replica, plan.fragment as usize, out) {
-            out.drop_late(DropReason::TransmitFailed, plan.live);
-        }
+        keep_copy(parsed, (packet.index, target, answerable), &plan, made, out);
     }
 }
 
@@ -370,28 +351,31 @@ fn replicate_apart(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed, out: &mut Ou
             true => None,
             false => maker.readdressed(&plan, packet.buffer, &mut out.heads),
         };
-        let Some(Made { in_place, head, tail }) = made else {
-            out.drop_late(DropReason::TransmitFailed, plan.live);
-            continue;
-        };
-        let (index, form, live) = (packet.index, plan.form, plan.live);
-        let (target, adjacency) = (maker.readdressed_target(&plan, packet), plan.way.adjacency());
-        let replica = Replica {
-            packet: index,
-            target,
-            adjacency,
-            form,
-            live,
-            answerable,
-            in_place,
-            head,
-            tail,
-        };
-        if plan.fragment == 0 {
-            out.replicas.push(replica);
-        } else if !fragment::cut(parsed, replica, plan.fragment as usize, out) {
-            out.drop_late(DropReason::TransmitFailed, plan.live);
-        }
+        let target = maker.readdressed_target(&plan, packet);
+        keep_copy(parsed, (packet.index, target, answerable), &plan, made, out);
+    }
+}
+
+/// Keeps a copy, whole or cut, that was made for a packet; or drops its destinations, as it found no
+/// room.
+#[inline(always)]
+fn keep_copy(
+    parsed: &Parsed,
+    (packet, target, answerable): (u16, Target, bool),
+    plan: &Plan,
+    made: Option<Made>,
+    out: &mut Output,
+) {
+    let Some(Made { in_place, head, tail }) = made else {
+        return out.drop_late(DropReason::TransmitFailed, plan.live);
+    };
+    let (adjacency, form, live) = (plan.way.adjacency(), plan.form, plan.live);
+    let replica =
+        Replica { packet, target, adjacency, form, live, answerable, in_place, head, tail };
+    if plan.fragment == 0 {
+        out.replicas.push(replica);
+    } else if !fragment::cut(parsed, replica, plan.fragment as usize, out) {
+        out.drop_late(DropReason::TransmitFailed, plan.live);
     }
 }
 
