@@ -335,7 +335,8 @@ impl Daemon {
     fn heed_workers(&mut self) {
         // Several workers may want the same one; the kernel heeds no second call while it asks.
         let mut wanted = BTreeSet::new();
-        for event in self.workers.events.clone().try_iter().take(EVENTS_AT_ONCE) {
+        for _ in 0..EVENTS_AT_ONCE {
+            let Ok(event) = self.workers.events.try_recv() else { break };
             match event {
                 Event::Wanted(interface, address) => {
                     if wanted.insert((interface, address)) {

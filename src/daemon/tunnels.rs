@@ -142,8 +142,7 @@ impl Tunnels {
                 Some(known) => known,
                 None => {
                     let mut each = match tunnel.keys.is_some() {
-                        _ if ends.tunnel.remote.ip().is_unspecified() => Each::native(ends),
-                        _ if ends.tunnel.encapsulation.is_native() => Each::native(ends),
+                        _ if !ends.tunnel.encapsulation.has_ends() => Each::native(ends),
                         true => Each::found(ends),
                         false => Each::probed(ends, now),
                     };

@@ -332,7 +332,8 @@ impl Worker {
     /// Answers what was asked; returns whether to stop.
     fn obey(&mut self) -> bool {
         // Bounded, so that packets get their turn; what is left keeps the worker awake.
-        for command in self.inbox.clone().try_iter().take(COMMANDS_MAX) {
+        for _ in 0..COMMANDS_MAX {
+            let Ok(command) = self.inbox.try_recv() else { break };
             match command {
                 Command::Stop => return true,
                 Command::Report(sender) => {

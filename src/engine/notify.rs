@@ -7,7 +7,7 @@ use crate::fib::{Fib, PortId, is_link_local};
 use crate::forward::{Form, LINK_HEADER_LEN, Notice, NoticeKind, Replica};
 use crate::io::Deliver;
 use crate::wire::icmp::{self, UnreachableKind};
-use crate::wire::{ipv4, ipv6};
+use crate::wire::tunnel;
 
 /// Trace requests that may wait; more are forgotten.
 const TRACES_MAX: usize = 64;
@@ -68,7 +68,7 @@ impl Notifier {
         local: &mut impl Deliver,
     ) {
         let packet = frame.get(LINK_HEADER_LEN..).unwrap_or_default();
-        let source = source(packet);
+        let source = tunnel::source(packet);
         // Without a list, who the packet was for is in the packet that is quoted.
         let error = icmp::Error::Unreachable(match replica.form {
             Form::Xcast => UnreachableKind::NoRoute,
@@ -81,7 +81,7 @@ impl Notifier {
 
     /// Tells the source of an IP packet that it is too big for the tunnel it is to go into.
     pub(super) fn too_big(&mut self, packet: &[u8], mtu: u32, local: &mut impl Deliver) {
-        if let Some(source) = source(packet).filter(|source| !is_link_local(*source)) {
+        if let Some(source) = tunnel::source(packet).filter(|source| !is_link_local(*source)) {
             self.send(icmp::Error::TooBig { mtu }, source, packet, None, local);
         }
     }
@@ -104,13 +104,5 @@ impl Notifier {
 
     pub(super) fn take_traces(&mut self) -> impl Iterator<Item = TraceRequest> + '_ {
         self.traces.drain(..)
-    }
-}
-
-/// The source of an IP packet.
-fn source(packet: &[u8]) -> Option<IpAddr> {
-    match packet.first()? >> 4 {
-        4 => ipv4::Packet::parse(packet).ok().map(|ip| ip.source().into()),
-        _ => ipv6::Packet::parse(packet).ok().map(|ip| ip.source().into()),
     }
 }

@@ -286,8 +286,7 @@ impl Compiler {
         let tunnels = (0..).zip(&self.ports).filter_map(|(id, port)| {
             let port = port.as_ref()?;
             let Tunnel { encapsulation, local, remote, keyed } = port.tunnel?;
-            let has_ends = !encapsulation.is_native() && encapsulation != Encapsulation::Hosts;
-            let takes = has_ends && (port.up || !keyed);
+            let takes = encapsulation.has_ends() && (port.up || !keyed);
             takes.then_some((encapsulation, remote, local, id))
         });
         let mut ends: Vec<_> = tunnels.collect();

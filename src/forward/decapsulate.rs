@@ -89,10 +89,7 @@ fn from_host(
     let port = port.ok_or(DropReason::UnknownEnd)?;
     let inner = buffer.get_mut(start..).unwrap_or_default();
     let length = ip_len(inner).ok_or(DropReason::IpHeader)?;
-    let source: IpAddr = match inner[0] >> 4 {
-        4 => ipv4::Packet::parse(inner).map_err(|_| DropReason::IpHeader)?.source().into(),
-        _ => ipv6::Packet::parse(inner).map_err(|_| DropReason::IpHeader)?.source().into(),
-    };
+    let source = tunnel::source(inner).ok_or(DropReason::IpHeader)?;
     let end = outer.remote.ip();
     let from_one = fib.accepts(source) && (end == source || fib.accepts(end));
     if !from_one || !is_xcast(fib, &inner[..length]) {

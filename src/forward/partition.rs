@@ -87,7 +87,7 @@ fn among_hosts(
     let own = own.fold(0, |own, (index, _)| own | bit(index));
     let others = parsed.live & !own;
     let end = packet.port.and_then(|port| tunnel_end(fib, port));
-    let (0, Some(end)) = (u8::from(own == 0), end) else {
+    let Some(end) = end.filter(|_| own != 0) else {
         return out.scratch.drops.add(DropReason::NotForThisRouter, parsed.live);
     };
     live_indices(own).for_each(|index| deliver(fib, packet, parsed, bit(index), out));

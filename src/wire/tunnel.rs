@@ -36,6 +36,12 @@ impl Encapsulation {
         matches!(self, Encapsulation::SemiPermeable | Encapsulation::Anycast)
     }
 
+    /// Whether its tunnels have two ends that know each other. Of the others each packet goes to an end
+    /// of its own, or to none.
+    pub fn has_ends(self) -> bool {
+        matches!(self, Encapsulation::Ipip | Encapsulation::Udp)
+    }
+
     /// How many octets it costs between two ends of one IP version, as `end` is.
     pub fn overhead(self, end: IpAddr) -> u32 {
         let ip = if end.is_ipv4() { ipv4::HEADER_LEN } else { ipv6::HEADER_LEN };
@@ -148,6 +154,14 @@ pub fn first_live(packet: &[u8]) -> Option<IpAddr> {
             Some(Ipv6Addr::from(*octets).into())
         }
         _ => None,
+    }
+}
+
+/// The source of an IP packet that is well-formed.
+pub fn source(packet: &[u8]) -> Option<IpAddr> {
+    match packet.first()? >> 4 {
+        4 => ipv4::Packet::parse(packet).ok().map(|ip| ip.source().into()),
+        _ => ipv6::Packet::parse(packet).ok().map(|ip| ip.source().into()),
     }
 }
 

@@ -7,18 +7,17 @@ use std::sync::Arc;
 
 use socket2::{MsgHdr, SockAddr};
 
-use super::transmit::HEADER_LEN;
+use super::transmit::{HEADER_LEN, push_class};
 use super::{Kind, TunnelSockets};
 use crate::io::{Pieces, Transmit};
 use crate::wire::ethernet;
 use crate::wire::tunnel::{Encapsulation, PROTOCOL_IPV4, PROTOCOL_IPV6, first_live, traffic_class};
 
-/// Octets of a control message with a traffic class.
-const CONTROL_LEN: usize = HEADER_LEN + 8;
-
 /// The sending face of a tunnel of hosts.
 pub struct HostsTransmitter {
     sockets: Arc<TunnelSockets>,
+    /// Control messages that say the traffic class, of outer packets of IPv4 and IPv6.
+    controls: [Vec<u8>; 2],
 }
 
 impl HostsTransmitter {
@@ -28,20 +27,27 @@ impl HostsTransmitter {
     /// What the kernel says when sockets are opened.
     pub fn new(sockets: Arc<TunnelSockets>) -> io::Result<HostsTransmitter> {
         sockets.open(Encapsulation::Hosts, std::net::Ipv4Addr::UNSPECIFIED.into())?;
-        Ok(HostsTransmitter { sockets })
+        let mut controls = [Vec::new(), Vec::new()];
+        let [v4, v6] = &mut controls;
+        push_class(v4, false);
+        push_class(v6, true);
+        Ok(HostsTransmitter { sockets, controls })
     }
 
     /// Returns whether the kernel took it.
-    fn send(&self, head: &[u8], tail: &[u8]) -> bool {
+    fn send(&mut self, head: &[u8], tail: &[u8]) -> bool {
         let Some(to) = first_live(head) else { return false };
         let protocol = if to.is_ipv4() { PROTOCOL_IPV4 } else { PROTOCOL_IPV6 };
         let Some(socket) = self.sockets.of(Kind { is_v6: to.is_ipv6(), protocol }) else {
             return false;
         };
+        let is_v6 = to.is_ipv6();
         let to: SockAddr = std::net::SocketAddr::new(to, 0).into();
-        let control = control(to.is_ipv6(), traffic_class(head));
+        let control = &mut self.controls[usize::from(is_v6)];
+        let class = i32::from(traffic_class(head)).to_ne_bytes();
+        control[HEADER_LEN..][..class.len()].copy_from_slice(&class);
         let pieces = [io::IoSlice::new(head), io::IoSlice::new(tail)];
-        let message = MsgHdr::new().with_addr(&to).with_buffers(&pieces).with_control(&control);
+        let message = MsgHdr::new().with_addr(&to).with_buffers(&pieces).with_control(control);
         let flags = libc::MSG_DONTWAIT;
         let sent = match socket.sendmsg(&message, flags) {
             // The error may be an old one, of another packet.
@@ -71,18 +77,4 @@ impl Transmit for HostsTransmitter {
             done(index, self.send(head, tail));
         }
     }
-}
-
-/// A control message that gives the outer packet a traffic class.
-fn control(is_v6: bool, class: u8) -> [u8; CONTROL_LEN] {
-    let (level, kind) = match is_v6 {
-        true => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS),
-        false => (libc::IPPROTO_IP, libc::IP_TOS),
-    };
-    let mut octets = [0; CONTROL_LEN];
-    octets[..size_of::<usize>()].copy_from_slice(&(HEADER_LEN + 4).to_ne_bytes());
-    octets[HEADER_LEN - 8..HEADER_LEN - 4].copy_from_slice(&level.to_ne_bytes());
-    octets[HEADER_LEN - 4..HEADER_LEN].copy_from_slice(&kind.to_ne_bytes());
-    octets[HEADER_LEN..HEADER_LEN + 4].copy_from_slice(&i32::from(class).to_ne_bytes());
-    octets
 }

@@ -57,11 +57,7 @@ impl TunnelTransmitter {
         let mut octets = Vec::new();
         push_source(&mut octets, local);
         let class_at = octets.len() + HEADER_LEN;
-        let class = 0i32.to_ne_bytes();
-        match remote {
-            SocketAddr::V4(_) => push(&mut octets, libc::IPPROTO_IP, libc::IP_TOS, &class),
-            SocketAddr::V6(_) => push(&mut octets, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &class),
-        }
+        push_class(&mut octets, remote.is_ipv6());
         let mut control = Control::default();
         let words = octets.as_chunks::<8>().0.iter().map(|word| u64::from_ne_bytes(*word));
         control.iter_mut().zip(words).for_each(|(to, word)| *to = word);
@@ -202,6 +198,15 @@ impl Transmit for TunnelTransmitter {
 
 /// Octets in front of a control message's value.
 pub(super) const HEADER_LEN: usize = size_of::<libc::cmsghdr>();
+
+/// Appends a control message that says a traffic class, which is to be filled in behind its header.
+pub(super) fn push_class(octets: &mut Vec<u8>, is_v6: bool) {
+    let class = 0i32.to_ne_bytes();
+    match is_v6 {
+        false => push(octets, libc::IPPROTO_IP, libc::IP_TOS, &class),
+        true => push(octets, libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &class),
+    }
+}
 
 /// Appends a control message that names the source, unless that is unspecified.
 pub(super) fn push_source(octets: &mut Vec<u8>, source: IpAddr) {
