@@ -1,5 +1,6 @@
 //! `xcast bench`: how fast, measured on this machine.
 
+mod chart;
 mod copy_loop;
 mod cores;
 mod engine;

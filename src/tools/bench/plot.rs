@@ -3,16 +3,10 @@
 
 use std::fmt::Write;
 
+use super::chart::{self, BOTTOM, LEFT, RIGHT, TOP};
 use super::method::Method;
 use super::report::{Report, Row};
 
-const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 400.0;
-/// The plot's own field.
-const LEFT: f64 = 70.0;
-const RIGHT: f64 = 570.0;
-const TOP: f64 = 40.0;
-const BOTTOM: f64 = 350.0;
 /// Horizontal lines above the axis.
 const GRID: usize = 5;
 
@@ -37,19 +31,14 @@ pub(super) fn draw(report: &Report) -> String {
     let methods = distinct(report.rows.iter().map(|row| row.method));
     let most = report.rows.iter().filter_map(|row| Some(row.spread(|s| s.replicas)?.max));
     let scale = Scale { top: ceiling(most.fold(0.0, f64::max)), fan_outs };
-    let mut svg = String::new();
     let conditions = &report.conditions;
-    // Writing to a string cannot fail.
-    let _written = writeln!(
-        svg,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
-         viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"system-ui, sans-serif\" font-size=\"12\" \
-         fill=\"#1f2328\">\n<title>xcast bench netns</title>\n\
-         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>\n\
-         <text x=\"{LEFT}\" y=\"22\" font-size=\"14\">Replicas a second by fan-out \
-         ({} octets of payload, {})</text>",
-        conditions.payload,
-        conditions.form.name(),
+    let mut svg = chart::begin(
+        "xcast bench netns",
+        &format!(
+            "Replicas a second by fan-out ({} octets of payload, {})",
+            conditions.payload,
+            conditions.form.name(),
+        ),
     );
     axes(&mut svg, &scale);
     for (at, method) in methods.iter().enumerate() {
@@ -99,15 +88,8 @@ impl Scale {
 fn axes(svg: &mut String, scale: &Scale) {
     for step in 0..=GRID {
         let value = scale.top * step as f64 / GRID as f64;
-        let (y, color) = (scale.y(value), if step == 0 { "#1f2328" } else { "#d0d7de" });
-        let _written = writeln!(
-            svg,
-            "<path d=\"M{LEFT} {y:.1}H{RIGHT}\" stroke=\"{color}\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{:.0} k</text>",
-            LEFT - 8.0,
-            y + 4.0,
-            value / 1e3,
-        );
+        let label = format!("{:.0} k", value / 1e3);
+        chart::level(svg, scale.y(value), &label, step == 0);
     }
     for outputs in &scale.fan_outs {
         let (x, y) = (scale.x(*outputs), BOTTOM + 18.0);

@@ -3,17 +3,11 @@
 
 use std::fmt::Write;
 
+use super::super::chart::{self, BOTTOM, LEFT, RIGHT, TOP};
 use super::abilene::COUNT;
 use super::deployment::Joined;
 use super::report::Curve;
 
-const WIDTH: f64 = 760.0;
-const HEIGHT: f64 = 400.0;
-/// The plot's own field.
-const LEFT: f64 = 70.0;
-const RIGHT: f64 = 570.0;
-const TOP: f64 = 40.0;
-const BOTTOM: f64 = 350.0;
 /// Packets between two horizontal lines.
 const STEP: u32 = 10;
 
@@ -32,27 +26,15 @@ pub(super) fn draw(curve: &Curve) -> String {
     let top = totals.chain([curve.unicast.total()]).max().unwrap_or(1).next_multiple_of(STEP);
     let x = |count: usize| LEFT + (RIGHT - LEFT) * count as f64 / COUNT as f64;
     let y = |total: u32| BOTTOM - (BOTTOM - TOP) * f64::from(total) / f64::from(top);
-    let mut svg = String::new();
-    // Writing to a string cannot fail.
-    let _written = writeln!(
-        svg,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{HEIGHT}\" \
-         viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"system-ui, sans-serif\" font-size=\"12\" \
-         fill=\"#1f2328\">\n<title>xcast bench partial</title>\n\
-         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>\n\
-         <text x=\"{LEFT}\" y=\"22\" font-size=\"14\">Packets on all links for one datagram to ten \
-         receivers ({})</text>",
-        curve.order.title(),
+    let mut svg = chart::begin(
+        "xcast bench partial",
+        &format!(
+            "Packets on all links for one datagram to ten receivers ({})",
+            curve.order.title(),
+        ),
     );
     for total in (0..=top).step_by(STEP as usize) {
-        let (y, color) = (y(total), if total == 0 { "#1f2328" } else { "#d0d7de" });
-        let _written = writeln!(
-            svg,
-            "<path d=\"M{LEFT} {y:.1}H{RIGHT}\" stroke=\"{color}\"/><text x=\"{:.1}\" \
-             y=\"{:.1}\" text-anchor=\"end\">{total}</text>",
-            LEFT - 8.0,
-            y + 4.0,
-        );
+        chart::level(&mut svg, y(total), &total.to_string(), total == 0);
     }
     for count in 0..=COUNT {
         let (x, y) = (x(count), BOTTOM + 18.0);
