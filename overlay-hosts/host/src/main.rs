@@ -1,0 +1,3 @@
+//! `overlay-host`: the daemon and its commands.
+
+fn main() {}

@@ -1,0 +1,446 @@
+//! An overlay node: all machines of one peer, behind the calls that every machine has.
+//!
+//! 1. A datagram is opened: envelope, seal, replay window, pieces of long messages.
+//! 2. Its protocol's machine handles the message.
+//! 3. The machines are drained in a fixed order until nothing more comes out: what they send goes
+//!    through the queue ([`crate::parallel`]), what they tell goes up.
+//! 4. The driver decides how a message leaves: once for all of its receivers by Xcast, or to each
+//!    one alone; [`OverlayNode::datagram`] makes the octets of either.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::contact::{Contact, Endpoint};
+use crate::drops::{DropReason, Drops};
+use crate::envelope::{self, Stamp};
+use crate::id::PeerId;
+use crate::locality::{self, Locality};
+use crate::machine::{self, Class, Output, Protocol, Received, Send};
+use crate::parallel;
+use crate::pieces::{self, Piece, Reassembly};
+use crate::replay::Replay;
+use crate::ring::{self, Ring};
+use crate::seal::{self, Identity};
+use crate::time::{Now, Time, Wall};
+
+/// The longest datagram, in octets: it fits IPv6's smallest MTU with its headers.
+pub const DATAGRAM_LEN_MAX: usize = 1232;
+/// The most receivers of one packet (seed 002 paragraph 0044: "50 destinations").
+pub const DESTINATIONS_MAX: usize = 50;
+/// Outputs that may wait for the driver; what comes then is lost, and counted.
+pub const OUTPUTS_MAX: usize = 16 * 1024;
+/// Unknown versions answered in a second.
+const VERSIONS_ANSWERED_MAX: u32 = 10;
+
+/// What the machines of a node run with.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The DHT.
+    pub ring: ring::Config,
+    /// Groups of near peers; without, the node has none.
+    pub locality: Option<locality::Config>,
+    /// The queue.
+    pub parallel: parallel::Config,
+}
+
+/// What goes into a node.
+pub enum Input<'a> {
+    /// A datagram has come.
+    Datagram {
+        /// From where.
+        from: SocketAddr,
+        /// What it holds.
+        bytes: &'a [u8],
+        /// When it was received.
+        at: Time,
+        /// What this host's clock said then.
+        wall: Wall,
+        /// Its TTL or hop limit.
+        ttl: u8,
+    },
+    /// For the DHT.
+    Ring(ring::Command),
+    /// For the group.
+    Locality(locality::Command),
+    /// Ask these whether Xcast reaches them.
+    Probe(Vec<Endpoint>),
+}
+
+/// What a node tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// News of the DHT.
+    Ring(ring::Event),
+    /// News of the group.
+    Locality(locality::Event),
+    /// Xcast reaches this peer.
+    XcastReaches(Endpoint),
+    /// A host at this address speaks these versions, and not ours.
+    SpeaksVersions(SocketAddr, Vec<u8>),
+}
+
+/// What nodes tell each other, whatever runs on them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Message {
+    /// A piece of a long message.
+    Piece(Piece),
+    /// A datagram's version is not spoken here.
+    UnknownVersion { seen: u8, spoken: Vec<u8> },
+    /// Does Xcast reach you?
+    Probe { nonce: u64 },
+    /// It does.
+    Reached { nonce: u64 },
+}
+
+/// How many messages a node has sent and received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Messages sent: one to several peers is one.
+    pub sent: u64,
+    /// Receivers of these.
+    pub receivers: u64,
+    /// Messages received.
+    pub received: u64,
+    /// Outputs that the driver was too slow for.
+    pub lost: u64,
+}
+
+/// One peer.
+pub struct OverlayNode {
+    me: Contact,
+    identity: Identity,
+    epoch: u64,
+    sequence: u64,
+    piece_number: u32,
+    probe_nonce: u64,
+    answered: (u64, u32),
+    replay: Replay,
+    reassembly: Reassembly,
+    drops: Drops,
+    traffic: Traffic,
+    ring: Ring,
+    locality: Option<Locality>,
+    queue: parallel::Queue,
+    outputs: VecDeque<Output<Event>>,
+}
+
+/// What a node had stored before it was started anew, by key.
+pub type Restored<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
+
+impl OverlayNode {
+    /// A node at `me`, which is [`Identity::id`]'s contact, that is part of nothing yet.
+    pub fn new(
+        config: Config,
+        identity: Identity,
+        me: Contact,
+        restored: Restored<'_>,
+        seed: u64,
+        now: Now,
+    ) -> OverlayNode {
+        let stored = restored(ring::STORE_KEY);
+        let ring = Ring::new(config.ring, me.clone(), stored.as_deref(), seed, now);
+        let stored = restored(locality::STORE_KEY);
+        let locality = config.locality;
+        let locality =
+            locality.map(|config| Locality::new(config, me.clone(), stored.as_deref(), seed, now));
+        OverlayNode {
+            me,
+            identity,
+            epoch: now.wall.0,
+            sequence: 0,
+            piece_number: 0,
+            probe_nonce: crate::random::Random::new(seed, 0).number(),
+            answered: (0, 0),
+            replay: Replay::default(),
+            reassembly: Reassembly::default(),
+            drops: Drops::default(),
+            traffic: Traffic::default(),
+            ring,
+            locality,
+            queue: parallel::Queue::new(config.parallel),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// How it is reached.
+    pub fn contact(&self) -> &Contact {
+        &self.me
+    }
+
+    /// The DHT.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// The group, if it has groups.
+    pub fn locality(&self) -> Option<&Locality> {
+        self.locality.as_ref()
+    }
+
+    /// The queue.
+    pub fn queue(&self) -> &parallel::Queue {
+        &self.queue
+    }
+
+    /// What was dropped.
+    pub fn drops(&self) -> &Drops {
+        &self.drops
+    }
+
+    /// What was sent and received.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// Takes an input; what is wrong with it is counted.
+    pub fn handle_input(&mut self, input: Input<'_>, now: Now) {
+        let handled = match input {
+            Input::Datagram { from, bytes, at, wall, ttl } => {
+                self.open(from, bytes, now).and_then(|opened| {
+                    let id = PeerId::of_public_key(&opened.stamp.key);
+                    self.traffic.received += 1;
+                    let from = Endpoint { address: from, id: Some(id) };
+                    let (protocol, message) = (opened.protocol, opened.message);
+                    let received = Received { from, at, wall, ttl, message: &message };
+                    self.dispatch(protocol, received, now)
+                })
+            }
+            Input::Ring(command) => self.ring.handle_input(ring::Input::Command(command), now),
+            Input::Locality(command) => match &mut self.locality {
+                Some(locality) => locality.handle_input(locality::Input::Command(command), now),
+                None => Ok(()),
+            },
+            Input::Probe(to) => {
+                self.probe(to, now);
+                Ok(())
+            }
+        };
+        if let Err(reason) = handled {
+            self.drops.count(reason);
+        }
+        self.drain(now);
+    }
+
+    /// The moment of [`poll_timeout`](OverlayNode::poll_timeout) has come.
+    pub fn handle_timeout(&mut self, now: Now) {
+        let is_due = |timeout: Option<(Time, _)>| timeout.is_some_and(|(at, _)| at <= now.time);
+        if is_due(self.ring.poll_timeout()) {
+            self.ring.handle_timeout(now);
+        }
+        if let Some(locality) = &mut self.locality
+            && is_due(locality.poll_timeout())
+        {
+            locality.handle_timeout(now);
+        }
+        if is_due(self.queue.poll_timeout()) {
+            self.queue.handle_timeout(now.time);
+        }
+        self.drain(now);
+    }
+
+    /// What is to be done: until there is nothing more.
+    pub fn poll_output(&mut self) -> Option<Output<Event>> {
+        self.outputs.pop_front()
+    }
+
+    /// When it wants to be woken, and why.
+    pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
+        let locality = self.locality.as_ref().and_then(Locality::poll_timeout);
+        let all = [self.ring.poll_timeout(), locality, self.queue.poll_timeout()];
+        all.into_iter().flatten().min()
+    }
+
+    /// The datagram to some of the receivers of a message, by their places in `send.to`: to all of
+    /// them together by Xcast, or to one alone.
+    pub fn datagram(&mut self, send: &Send, select: &[usize], now: Now) -> Vec<u8> {
+        self.sequence += 1;
+        let stamp = Stamp {
+            key: self.identity.key,
+            epoch: self.epoch,
+            sequence: self.sequence,
+            sent: now.wall.seconds() as u32,
+        };
+        envelope::emit(send, select, &stamp, &self.identity)
+    }
+
+    fn open(
+        &mut self,
+        from: SocketAddr,
+        bytes: &[u8],
+        now: Now,
+    ) -> Result<envelope::Opened, DropReason> {
+        if bytes.len() > DATAGRAM_LEN_MAX {
+            return Err(DropReason::Oversized);
+        }
+        let opened = envelope::open(bytes, self.me.id, &self.identity);
+        if opened == Err(DropReason::Version) {
+            self.answer_version(from, bytes, now);
+        }
+        let opened = opened?;
+        let id = PeerId::of_public_key(&opened.stamp.key);
+        if id == self.me.id {
+            return Err(DropReason::OwnMessage);
+        }
+        self.replay.accept(id, &opened.stamp, now)?;
+        Ok(opened)
+    }
+
+    /// Tells who speaks another version which one is spoken here: never more octets than came, and
+    /// only so often, as nobody has proved to be at that address.
+    fn answer_version(&mut self, from: SocketAddr, bytes: &[u8], now: Now) {
+        let second = now.time.0 / 1_000_000;
+        if self.answered.0 != second {
+            self.answered = (second, 0);
+        }
+        let Some(seen) = envelope::version_of(bytes) else { return };
+        let spoken = alloc::vec![envelope::VERSION];
+        let answer = Message::UnknownVersion { seen, spoken };
+        let send = self.message(alloc::vec![from.into()], &answer, Class::Immediate);
+        let is_short = envelope::datagram_len(&send, &[0]) <= bytes.len();
+        if is_short && self.answered.1 < VERSIONS_ANSWERED_MAX {
+            self.answered.1 += 1;
+            self.put(Output::Send(send));
+        }
+    }
+
+    fn message(&self, to: Vec<Endpoint>, message: &Message, class: Class) -> Send {
+        let shared = machine::encode(message);
+        Send { to, protocol: Protocol::Node, shared, parts: Vec::new(), class }
+    }
+
+    fn dispatch(
+        &mut self,
+        protocol: Protocol,
+        received: Received<'_>,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        match protocol {
+            Protocol::Ring => self.ring.handle_input(ring::Input::Message(received), now),
+            Protocol::Locality => match &mut self.locality {
+                Some(locality) => locality.handle_input(locality::Input::Message(received), now),
+                None => Err(DropReason::UnknownProtocol),
+            },
+            Protocol::Node => self.handle_own(received, now),
+        }
+    }
+
+    /// What nodes tell each other.
+    fn handle_own(&mut self, received: Received<'_>, now: Now) -> Result<(), DropReason> {
+        let message = machine::decode(received.message).ok_or(DropReason::Malformed)?;
+        match message {
+            Message::Piece(piece) => {
+                let whole = self.reassembly.accept(received.sender(), piece, now.time)?;
+                let Some((protocol, message)) = whole else { return Ok(()) };
+                self.dispatch(protocol, Received { message: &message, ..received }, now)
+            }
+            Message::UnknownVersion { spoken, .. } => {
+                let spoken = spoken.into_iter().take(16).collect();
+                self.put(Output::Event(Event::SpeaksVersions(received.from.address, spoken)));
+                Ok(())
+            }
+            Message::Probe { nonce } => {
+                let answer = Message::Reached { nonce };
+                let send = self.message(alloc::vec![received.from], &answer, Class::Immediate);
+                self.put(Output::Send(send));
+                Ok(())
+            }
+            Message::Reached { nonce } if nonce == self.probe_nonce => {
+                self.put(Output::Event(Event::XcastReaches(received.from)));
+                Ok(())
+            }
+            Message::Reached { .. } => Err(DropReason::Malformed),
+        }
+    }
+
+    fn probe(&mut self, to: Vec<Endpoint>, _: Now) {
+        let probe = Message::Probe { nonce: self.probe_nonce };
+        let probe = self.message(to, &probe, Class::Probe);
+        self.send(probe, Time::default());
+    }
+
+    /// Lets all machines say what they have to say, until they are quiet.
+    fn drain(&mut self, now: Now) {
+        while let Some(output) = self.ring.poll_output() {
+            self.take(output, Event::Ring, now);
+        }
+        while let Some(output) = self.locality.as_mut().and_then(Locality::poll_output) {
+            self.take(output, Event::Locality, now);
+        }
+        while let Some(send) = self.queue.poll_output() {
+            self.put(Output::Send(send));
+        }
+    }
+
+    fn take<E>(&mut self, output: Output<E>, event: impl Fn(E) -> Event, now: Now) {
+        match output {
+            Output::Send(send) => self.send(send, now.time),
+            Output::Pair { to, size, protocol, message } => {
+                self.put(Output::Pair { to, size, protocol, message });
+            }
+            Output::Store { key, bytes } => self.put(Output::Store { key, bytes }),
+            Output::Event(news) => self.put(Output::Event(event(news))),
+        }
+    }
+
+    /// A message on its way to the queue: cut if it is too long, in lists that are not.
+    fn send(&mut self, send: Send, now: Time) {
+        let longest = (0..send.to.len()).map(|index| send.part(index).len()).max().unwrap_or(0);
+        let room = DATAGRAM_LEN_MAX - envelope::OVERHEAD;
+        if send.shared.len() + longest > room {
+            return self.send_in_pieces(&send, now);
+        }
+        self.queue.push(send, now);
+    }
+
+    fn send_in_pieces(&mut self, send: &Send, now: Time) {
+        // What a piece says beside the octets that it holds: numbers of 5, 3 times 1 and 2 octets,
+        // and the variant's.
+        const PIECE_OVERHEAD: usize = 5 + 3 * 2 + 2 + 1;
+        let room = DATAGRAM_LEN_MAX - envelope::OVERHEAD - PIECE_OVERHEAD;
+        let groups: Vec<(Vec<Endpoint>, Vec<u8>)> = match send.parts.is_empty() {
+            true => alloc::vec![(send.to.clone(), send.shared.clone())],
+            false => (0..send.to.len())
+                .map(|index| (alloc::vec![send.to[index]], send.message_for(index)))
+                .collect(),
+        };
+        for (to, message) in groups {
+            self.piece_number = self.piece_number.wrapping_add(1);
+            let Some(pieces) = pieces::cut(self.piece_number, send.protocol, &message, room) else {
+                self.traffic.lost += to.len() as u64;
+                continue;
+            };
+            for piece in pieces {
+                let class = send.class;
+                let piece = self.message(to.clone(), &Message::Piece(piece), class);
+                self.queue.push(piece, now);
+            }
+        }
+    }
+
+    fn put(&mut self, output: Output<Event>) {
+        if self.outputs.len() >= OUTPUTS_MAX {
+            self.traffic.lost += 1;
+            return;
+        }
+        if let Output::Send(send) = &output {
+            self.traffic.sent += 1;
+            self.traffic.receivers += send.to.len() as u64;
+        }
+        self.outputs.push_back(output);
+    }
+}
+
+/// Whether a record of a swap is signed by both.
+pub fn is_proved(record: &crate::swap::SwapRecord) -> bool {
+    record.is_proved(seal::verify)
+}
+
+/// How long an answer to a probe holds: Xcast is used towards who has answered in this time.
+pub const XCAST_HOLDS: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests;

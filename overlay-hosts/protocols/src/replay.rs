@@ -1,0 +1,207 @@
+//! No datagram counts twice: a window of what was received, by sender and its start.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::drops::DropReason;
+use crate::envelope::Stamp;
+use crate::id::PeerId;
+use crate::time::{Now, Time};
+
+/// How many datagrams one may be late by.
+pub const WINDOW: u64 = 1024;
+/// Senders that are remembered at the same time: some 200 octets each.
+pub const SENDERS_MAX: usize = 4096;
+/// How far the clocks of sender and receiver may be apart, time on the way included. A sender that
+/// was silent for longer is forgotten: what it has sealed is too old by then.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(600);
+
+const WORDS: usize = (WINDOW / 64) as usize;
+
+/// What was received of one sender.
+#[derive(Clone, Debug)]
+struct Window {
+    id: PeerId,
+    epoch: u64,
+    /// The highest number received.
+    highest: u64,
+    /// Bit `n % WINDOW`: number n was received, for the last [`WINDOW`] numbers.
+    received: [u64; WORDS],
+    heard: Time,
+}
+
+/// The windows of all senders.
+#[derive(Clone, Debug, Default)]
+pub struct Replay {
+    /// By identity.
+    windows: Vec<Window>,
+}
+
+impl Replay {
+    /// Takes a genuine datagram over.
+    ///
+    /// # Errors
+    /// It is not to be taken; nothing has changed.
+    pub fn accept(&mut self, id: PeerId, stamp: &Stamp, now: Now) -> Result<(), DropReason> {
+        let apart = now.wall.seconds().abs_diff(u64::from(stamp.sent));
+        if apart > CLOCK_TOLERANCE.as_secs() {
+            return Err(DropReason::Ancient);
+        }
+        let place = match self.windows.binary_search_by_key(&id, |window| window.id) {
+            Ok(place) => place,
+            Err(_) => {
+                if self.windows.len() >= SENDERS_MAX {
+                    // By then whatever was received is too old by the clock: sealed up to the
+                    // tolerance ahead of it, it counts for that much longer.
+                    let horizon = 2 * CLOCK_TOLERANCE;
+                    self.windows.retain(|window| now.time.since(window.heard) <= horizon);
+                }
+                if self.windows.len() >= SENDERS_MAX {
+                    return Err(DropReason::TooManySenders);
+                }
+                let place = self.windows.partition_point(|window| window.id < id);
+                let fresh = Window {
+                    id,
+                    epoch: stamp.epoch,
+                    highest: 0,
+                    received: [0; WORDS],
+                    heard: now.time,
+                };
+                self.windows.insert(place, fresh);
+                place
+            }
+        };
+        self.windows[place].accept(stamp, now.time)
+    }
+
+    /// How many senders are remembered.
+    pub fn len(&self) -> usize {
+        self.windows.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.windows.is_empty()
+    }
+}
+
+impl Window {
+    fn accept(&mut self, stamp: &Stamp, now: Time) -> Result<(), DropReason> {
+        if stamp.epoch < self.epoch {
+            return Err(DropReason::Ancient);
+        }
+        if stamp.epoch > self.epoch {
+            (self.epoch, self.highest, self.received) = (stamp.epoch, 0, [0; WORDS]);
+        }
+        let number = stamp.sequence;
+        if number.saturating_add(WINDOW) <= self.highest {
+            return Err(DropReason::Ancient);
+        }
+        if number > self.highest {
+            match number - self.highest >= WINDOW {
+                true => self.received = [0; WORDS],
+                false => (self.highest + 1..number).for_each(|gap| self.set(gap, false)),
+            }
+            self.highest = number;
+        } else if self.received[word(number)] & bit(number) != 0 {
+            return Err(DropReason::Replayed);
+        }
+        self.set(number, true);
+        self.heard = now;
+        Ok(())
+    }
+
+    fn set(&mut self, number: u64, value: bool) {
+        match value {
+            true => self.received[word(number)] |= bit(number),
+            false => self.received[word(number)] &= !bit(number),
+        }
+    }
+}
+
+fn word(number: u64) -> usize {
+    (number % WINDOW / 64) as usize
+}
+
+fn bit(number: u64) -> u64 {
+    1 << (number % 64)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::time::Wall;
+
+    fn now(seconds: u64) -> Now {
+        Now { time: Time(seconds * 1_000_000), wall: Wall(seconds * 1_000_000) }
+    }
+
+    fn stamp(epoch: u64, sequence: u64, sent: u32) -> Stamp {
+        Stamp { key: [0; 32], epoch, sequence, sent }
+    }
+
+    const ID: PeerId = PeerId([1; 20]);
+
+    proptest! {
+        /// Against a set of all numbers that were ever taken.
+        #[test]
+        fn every_number_is_taken_once_unless_it_is_too_late(
+            numbers in proptest::collection::vec(1u64..5000, 1..600),
+        ) {
+            let mut replay = Replay::default();
+            let mut taken = std::collections::BTreeSet::new();
+            for number in numbers {
+                let highest = taken.last().copied().unwrap_or(0);
+                let expected = match number {
+                    _ if number + WINDOW <= highest => Err(DropReason::Ancient),
+                    _ if taken.contains(&number) => Err(DropReason::Replayed),
+                    _ => Ok(()),
+                };
+                prop_assert_eq!(replay.accept(ID, &stamp(1, number, 5), now(5)), expected);
+                if expected.is_ok() {
+                    taken.insert(number);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_start_counts_anew_and_the_one_before_is_over() {
+        let mut replay = Replay::default();
+        assert_eq!(replay.accept(ID, &stamp(1, 900, 5), now(5)), Ok(()));
+        assert_eq!(replay.accept(ID, &stamp(2, 1, 5), now(5)), Ok(()));
+        assert_eq!(replay.accept(ID, &stamp(1, 901, 5), now(5)), Err(DropReason::Ancient));
+        assert_eq!(replay.accept(ID, &stamp(2, 1, 5), now(5)), Err(DropReason::Replayed));
+    }
+
+    #[test]
+    fn what_the_clock_calls_old_is_ancient() {
+        let mut replay = Replay::default();
+        assert_eq!(replay.accept(ID, &stamp(1, 1, 1000), now(1601)), Err(DropReason::Ancient));
+        assert_eq!(replay.accept(ID, &stamp(1, 1, 1000), now(1600)), Ok(()));
+        assert_eq!(replay.accept(ID, &stamp(1, 2, 2300), now(1601)), Err(DropReason::Ancient));
+    }
+
+    #[test]
+    fn senders_are_bounded_and_forgotten_only_when_their_datagrams_are_too_old() {
+        let mut replay = Replay::default();
+        let id = |number: usize| {
+            let mut octets = [0; 20];
+            octets[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            PeerId(octets)
+        };
+        for number in 0..SENDERS_MAX {
+            assert_eq!(replay.accept(id(number), &stamp(1, 1, 1000), now(1000)), Ok(()));
+        }
+        let more = id(SENDERS_MAX);
+        assert_eq!(
+            replay.accept(more, &stamp(1, 1, 1000), now(1000)),
+            Err(DropReason::TooManySenders)
+        );
+        assert_eq!(replay.accept(more, &stamp(1, 1, 2201), now(2201)), Ok(()));
+        assert_eq!(replay.len(), 1);
+        assert_eq!(replay.accept(id(0), &stamp(1, 1, 1000), now(2201)), Err(DropReason::Ancient));
+    }
+}

@@ -1,0 +1,57 @@
+//! Positions that two peers have exchanged (seed 003 paragraph 0061), as both have signed it.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{PeerId, RingId};
+
+/// One of the two.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swapped {
+    /// Its public key, which its identity follows from.
+    pub key: [u8; 32],
+    /// Where it stands from now on.
+    pub position: RingId,
+    /// Its signature over [`SwapRecord::signed`], in two halves.
+    pub signature: ([u8; 32], [u8; 32]),
+}
+
+/// Two peers stand in each other's place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwapRecord {
+    /// Both.
+    pub peers: [Swapped; 2],
+    /// Of two records of a peer the one with the higher term holds.
+    pub term: u64,
+}
+
+impl SwapRecord {
+    /// Where a peer stands by this record; `None` if it is neither of the two.
+    pub fn position_of(&self, id: PeerId) -> Option<RingId> {
+        let is_it = |swapped: &&Swapped| PeerId::of_public_key(&swapped.key) == id;
+        self.peers.iter().find(is_it).map(|swapped| swapped.position)
+    }
+
+    /// What both sign: identities, positions and the term.
+    pub fn signed(&self) -> Vec<u8> {
+        let mut signed = b"xcast overlay swap 1".to_vec();
+        for swapped in &self.peers {
+            signed.extend(PeerId::of_public_key(&swapped.key).0);
+            signed.extend(swapped.position.0);
+        }
+        signed.extend(self.term.to_be_bytes());
+        signed
+    }
+
+    /// Whether both have signed, by `verify(key, signed, signature)`.
+    pub fn is_proved(&self, verify: impl Fn(&[u8; 32], &[u8], &[u8; 64]) -> bool) -> bool {
+        let signed = self.signed();
+        self.peers.iter().all(|swapped| {
+            let mut signature = [0; 64];
+            signature[..32].copy_from_slice(&swapped.signature.0);
+            signature[32..].copy_from_slice(&swapped.signature.1);
+            verify(&swapped.key, &signed, &signature)
+        })
+    }
+}

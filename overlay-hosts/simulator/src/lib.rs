@@ -1,0 +1,1 @@
+//! Overlay hosts in virtual time, on networks whose routers are the packet path itself.

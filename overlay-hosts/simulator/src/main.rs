@@ -1,0 +1,3 @@
+//! `overlay-sim`: the experiments.
+
+fn main() {}
