@@ -49,8 +49,16 @@ fn sources(folders: &[&str]) -> Vec<(String, String)> {
 }
 
 fn all_sources() -> Vec<(String, String)> {
-    sources(&["src", "tests", "benches", "router-config"])
+    sources(&["src", "tests", "benches", "router-config", "overlay-hosts"])
 }
+
+/// The packages of the overlay hosts, each with those of ours that it may use. The protocols know
+/// nothing but themselves.
+const OVERLAY: [(&str, &[&str]); 3] = [
+    ("protocols", &[]),
+    ("simulator", &["overlay_protocols", "xcast"]),
+    ("host", &["overlay_protocols", "router_config", "xcast"]),
+];
 
 /// Fails with every complaint at once.
 fn no_complaints(complaints: Vec<String>) {
@@ -109,6 +117,66 @@ fn pure_rooms_know_no_clock_no_system_and_no_randomness() {
         for (line, code) in code(&text) {
             for word in banned.iter().filter(|word| code.contains(**word)) {
                 complaints.push(format!("{file}:{line}: `{word}` in a pure room"));
+            }
+        }
+    }
+    no_complaints(complaints);
+}
+
+#[test]
+fn overlay_protocols_are_pure_and_the_same_everywhere() {
+    // What the compiler lets through: floats that differ between machines, orders that differ
+    // between runs, and everything that `std` has beyond `core` and `alloc`.
+    let banned = [
+        "HashMap",
+        "HashSet",
+        "hash_map",
+        "std::",
+        ".sqrt()",
+        ".powf(",
+        ".powi(",
+        ".ln()",
+        ".exp()",
+        ".log2()",
+        ".sin()",
+        ".cos()",
+        ".tan()",
+        ".mul_add(",
+        "static mut",
+        "println",
+        "panic!",
+    ];
+    let mut complaints = Vec::new();
+    for (file, text) in sources(&["overlay-hosts/protocols/src"]) {
+        if file.contains("/tests") || file.ends_with("/testing.rs") {
+            continue;
+        }
+        for (line, code) in code(&text) {
+            for word in banned.iter().filter(|word| code.contains(**word)) {
+                complaints.push(format!("{file}:{line}: `{word}` in a pure machine"));
+            }
+        }
+    }
+    let front = std::fs::read_to_string("overlay-hosts/protocols/src/lib.rs").unwrap();
+    for word in ["#![no_std]", "#![forbid(unsafe_code)]"] {
+        if !front.contains(word) {
+            complaints.push(format!("overlay-hosts/protocols/src/lib.rs: no {word}"));
+        }
+    }
+    no_complaints(complaints);
+}
+
+#[test]
+fn overlay_packages_use_only_what_they_may() {
+    let ours = ["overlay_protocols", "overlay_simulator", "overlay_host", "router_config", "xcast"];
+    let mut complaints = Vec::new();
+    for (package, may) in OVERLAY {
+        for (file, text) in sources(&[&format!("overlay-hosts/{package}/src")]) {
+            let own = format!("overlay_{package}");
+            for (line, code) in code(&text) {
+                let used = ours.iter().filter(|name| code.contains(&format!("{name}::")));
+                let wrong = used.filter(|name| !may.contains(name) && **name != own);
+                complaints.extend(wrong.map(|name| format!("{file}:{line}: uses `{name}`")));
             }
         }
     }
@@ -177,7 +245,8 @@ fn files_and_functions_stay_short() {
 fn tests_wait_for_conditions_and_never_sleep() {
     let word = ["thread::", "sleep"].concat();
     let mut complaints = Vec::new();
-    for (file, text) in sources(&["tests"]) {
+    let everywhere = all_sources().into_iter();
+    for (file, text) in everywhere.filter(|(file, _)| file.contains("tests")) {
         for (index, _) in text.lines().enumerate().filter(|(_, line)| line.contains(&word)) {
             complaints.push(format!("{file}:{}: wait for a condition instead", index + 1));
         }
@@ -188,7 +257,7 @@ fn tests_wait_for_conditions_and_never_sleep() {
 #[test]
 fn every_file_says_what_it_owns() {
     let mut complaints = Vec::new();
-    for (file, text) in sources(&["src", "router-config/src"]) {
+    for (file, text) in sources(&["src", "router-config/src", "overlay-hosts"]) {
         if !file.ends_with("tests.rs") && !text.starts_with("//!") {
             complaints.push(format!("{file}: begins without saying what it is for"));
         }
