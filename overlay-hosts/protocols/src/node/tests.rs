@@ -39,7 +39,7 @@ fn a_datagram_is_what_the_format_says() {
     let mut node = node(0, false);
     let (_, bytes) = probes(&mut node, &[endpoint(1, false)]);
     let mut expected = b"Xo\x01\x00\x00\x02".to_vec();
-    let nonce = crate::random::Random::new(1, 0).number();
+    let nonce = Random::new(1, RANDOM_STREAM).number();
     let body = machine::encode(&nonce);
     expected.extend((body.len() as u16).to_be_bytes());
     expected.extend([0; 8]); // the number of host 0, then the rest of its key
