@@ -38,7 +38,7 @@ mod counters;
 mod shape;
 
 use bundle::Bundle;
-pub use counters::{Apart, Counters, Groups, Left};
+pub use counters::{Apart, Counters, GROUP_HOLDS, Groups, Left};
 use shape::Shape;
 
 use crate::machine::{Class, Protocol, Send};
