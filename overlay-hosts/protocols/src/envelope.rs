@@ -3,7 +3,7 @@
 //! ```text
 //! octet 0-1    MAGIC    0x58 0x6f ("Xo")
 //! octet 2      VERSION  1
-//! octet 3      FLAGS    1: the seal is a signature; 2: there is a list of parts
+//! octet 3      FLAGS    1: the seal is a signature; 2: there is a list of parts; no others
 //! octet 4      PROTOCOL (machine::Protocol)
 //! octet 5      TYPE     the number of the message's variant, the first octet of its shared part
 //! octet 6-7    LENGTH   of the rest of the shared part, octets
@@ -12,7 +12,7 @@
 //! octet 48-55  SEQUENCE 1, 2, 3, ... of this epoch
 //! octet 56-59  SENT     the sender's wall clock when it sealed, seconds
 //! then         SHARED   LENGTH octets (postcard)
-//! then, flag 2 COUNT    of the parts, 1 to 255
+//! then, flag 2 COUNT    of the parts, 1 to 255; no tag twice
 //!              PARTS    COUNT times: TAG 4 octets (the receiver's identity begins so), LENGTH 2,
 //!                       PART
 //! then         SEAL     64 octets over all before
@@ -149,6 +149,9 @@ pub fn open(bytes: &[u8], me: PeerId, identity: &Identity) -> Result<Opened, Dro
     if (flags & SIGNED != 0) != identity.seal.is_proof() {
         return Err(DropReason::SealKind);
     }
+    if flags & !(SIGNED | PARTED) != 0 {
+        return Err(DropReason::Malformed);
+    }
     let (covered, seal) = bytes.split_last_chunk::<SEAL_LEN>().ok_or(DropReason::Truncated)?;
     let rest = covered.get(HEADER_LEN..).ok_or(DropReason::Truncated)?;
     let length = usize::from(u16::from_be_bytes([header[6], header[7]]));
@@ -193,8 +196,8 @@ fn own_part(mut list: &[u8], me: PeerId) -> Result<&[u8], DropReason> {
         let length = usize::from(u16::from_be_bytes([high, low]));
         let part = list[PART_HEADER_LEN..].get(..length).ok_or(DropReason::Truncated)?;
         list = &list[PART_HEADER_LEN + length..];
-        if u32::from_be_bytes([a, b, c, d]) == me.tag() {
-            own = Some(part);
+        if u32::from_be_bytes([a, b, c, d]) == me.tag() && own.replace(part).is_some() {
+            return Err(DropReason::Malformed);
         }
     }
     match list.is_empty() {

@@ -69,6 +69,17 @@ fn sealed(flags: u8, length: u16, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
+#[test]
+fn a_list_that_names_its_receiver_twice_and_unknown_flags_are_refused() {
+    let me = identity(1, false);
+    let entry = [&me.id.tag().to_be_bytes()[..], &[0, 1, 9]].concat();
+    let once = sealed(PARTED, 0, &[&[1][..], &entry].concat());
+    assert_eq!(open(&once, me.id, &me).unwrap().message, [5, 9]);
+    let twice = sealed(PARTED, 0, &[&[2][..], &entry, &entry].concat());
+    assert_eq!(open(&twice, me.id, &me), Err(DropReason::Malformed));
+    assert_eq!(open(&sealed(4, 0, &[]), me.id, &me), Err(DropReason::Malformed));
+}
+
 proptest! {
     #[test]
     fn no_octets_behind_a_good_header_make_it_panic(

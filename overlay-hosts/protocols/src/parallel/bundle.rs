@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::shape::{Members, Shape};
-use super::{Apart, Config, Kind, Left};
+use super::{Apart, Config, Kind, Left, Spares};
 use crate::machine::{Send, common_prefix};
 use crate::time::Time;
 
@@ -58,8 +58,8 @@ impl Bundle {
         (self.first.protocol, first, self.shape.is_v6)
     }
 
-    /// What it would be with a message of its kind, and how many octets that saves on the sender's
-    /// and the receivers' links.
+    /// What it would be with a message of its kind, and how many octets that saves
+    /// ([`Config::spares`]).
     pub(super) fn union(
         &self,
         send: &Send,
@@ -80,13 +80,17 @@ impl Bundle {
         if !can_be_told_apart || !send.to.iter().all(|to| self.members.has_room_for(to)) {
             return Err(Apart::Names);
         }
-        let (leaving, apart) = (union.packet_len(), self.shape.packet_len() + shape.packet_len());
-        let arriving = self.shape.arriving() + shape.arriving();
-        if leaving > apart {
+        let (mut together, mut apart) =
+            (union.packet_len(), self.shape.packet_len() + shape.packet_len());
+        if together > apart {
             return Err(Apart::Costly);
         }
-        let saved = (apart + arriving).checked_sub(leaving + union.arriving());
-        saved.map(|saved| (saved as u64, union)).ok_or(Apart::Costly)
+        if config.spares == Spares::All {
+            together += union.arriving();
+            apart += self.shape.arriving() + shape.arriving();
+        }
+        let saved = apart.checked_sub(together).ok_or(Apart::Costly)?;
+        Ok((saved as u64, union))
     }
 
     /// Takes a message in; the packet is then of this shape.

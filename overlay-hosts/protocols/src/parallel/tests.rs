@@ -225,6 +225,16 @@ fn a_short_overlap_of_long_messages_does_not_pay() {
 }
 
 #[test]
+fn a_host_that_spares_its_own_link_alone_combines_what_its_receivers_pay_for() {
+    let mut queue = Queue::new(Config { spares: Spares::Sender, ..Config::default() });
+    queue.push(partly(7, 10, 290), Time(0));
+    queue.push(partly(8, 10, 290), Time(0));
+    assert_eq!(left_at_the_end(&mut queue).len(), 1);
+    assert!(queue.counters().octets < queue.counters().octets_separate);
+    assert!(queue.counters().octets_arriving > queue.counters().octets_separate);
+}
+
+#[test]
 fn a_message_joins_where_that_saves_most() {
     let mut queue = Queue::new(Config::default());
     queue.push(partly(7, 100, 100), Time(0));

@@ -40,7 +40,9 @@ fn push() -> impl Strategy<Value = Push> {
 
 fn config() -> impl Strategy<Value = Config> {
     let limits = (1usize..8, 150usize..400, 200usize..600, 1usize..5, 1usize..20, 1usize..9);
-    (limits, 0u64..25, any::<bool>()).prop_map(|(limits, delay, is_queue)| Config {
+    let choices = (any::<bool>(), any::<bool>());
+    (limits, 0u64..25, choices).prop_map(|(limits, delay, (is_queue, is_modest))| Config {
+        spares: if is_modest { Spares::All } else { Spares::Sender },
         mode: if is_queue { Mode::Queue } else { Mode::Marked },
         delay: Duration::from_millis(delay),
         destinations_max: limits.0,
@@ -59,8 +61,8 @@ fn receiver(n: u8) -> Endpoint {
     let mut to = peer(n);
     match n {
         3 => to.id = None,
-        4..6 => to.address.set_port(9001),
-        7..10 => {
+        4 | 5 => to.address.set_port(9001),
+        7..=9 => {
             let octets = [0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(n)];
             to.address = SocketAddr::from((octets, 9000));
         }
@@ -94,10 +96,13 @@ fn send(push: &Push) -> Send {
     Send { to, protocol: Protocol::Ring, shared, parts, class }
 }
 
-/// What each address is to get, in order, and has got.
+/// Messages, and when they were pushed.
+type Owed = VecDeque<(Vec<u8>, u64)>;
+
+/// What each address is still to get, in order: what may wait, and apart from it what may not.
 #[derive(Default)]
 struct Ledger {
-    owed: BTreeMap<(SocketAddr, bool), VecDeque<(Vec<u8>, u64)>>,
+    owed: BTreeMap<(SocketAddr, bool), Owed>,
     separate: u64,
     packets: u64,
     receivers: u64,
