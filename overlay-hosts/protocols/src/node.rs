@@ -36,6 +36,8 @@ pub const DESTINATIONS_MAX: usize = 50;
 pub const OUTPUTS_MAX: usize = 16 * 1024;
 /// The stream of a seed that the node itself draws from; the machines have their own.
 const RANDOM_STREAM: u64 = 0x6e6f_6465;
+/// How long probes say the same; so an answer that counts is to one of the last two spans.
+const NONCE_HOLDS: Duration = Duration::from_secs(5);
 /// Unknown versions answered in a second.
 const VERSIONS_ANSWERED_MAX: u32 = 10;
 
@@ -120,8 +122,8 @@ pub struct OverlayNode {
     sequence: u64,
     piece_number: u32,
     random: Random,
-    /// Of the last two probes.
-    nonces: [Option<u64>; 2],
+    /// What probes say, and since when: the last two.
+    nonces: [Option<(u64, Time)>; 2],
     answered: (u64, u32),
     replay: Replay,
     reassembly: Reassembly,
@@ -360,7 +362,7 @@ impl OverlayNode {
                 self.put(Output::Send(send));
                 Ok(())
             }
-            Message::Reached { nonce } if self.nonces.contains(&Some(nonce)) => {
+            Message::Reached { nonce } if self.has_asked(nonce) => {
                 self.put(Output::Event(Event::XcastReaches(received.from)));
                 Ok(())
             }
@@ -368,12 +370,22 @@ impl OverlayNode {
         }
     }
 
-    /// Each probe has a number of its own, so that an answer is no older than the one before.
     fn probe(&mut self, to: Vec<Endpoint>, now: Now) {
-        let nonce = self.random.number();
-        self.nonces = [Some(nonce), self.nonces[0]];
+        let fresh = |(_, since): &(u64, Time)| now.time.since(*since) < NONCE_HOLDS;
+        let (nonce, since) = match self.nonces[0].filter(fresh) {
+            Some(current) => current,
+            None => (self.random.number(), now.time),
+        };
+        if self.nonces[0] != Some((nonce, since)) {
+            self.nonces = [Some((nonce, since)), self.nonces[0]];
+        }
         let probe = self.message(to, &Message::Probe { nonce }, Class::Probe);
         self.send(probe, now.time);
+    }
+
+    /// Whether one of the last probes said so.
+    fn has_asked(&self, nonce: u64) -> bool {
+        self.nonces.iter().flatten().any(|(asked, _)| *asked == nonce)
     }
 
     /// Lets all machines say what they have to say, until they are quiet.

@@ -288,13 +288,16 @@ fn of_a_list_only_those_get_pieces_whose_message_is_too_long() {
 fn an_answer_to_a_probe_long_ago_proves_nothing() {
     let (mut asking, mut asked) = (node(0, true), node(1, true));
     let mut answers = Vec::new();
-    for _ in 0..3 {
-        let (_, bytes) = probes(&mut asking, &[endpoint(1, true)]);
+    for seconds in [0, 4, 5, 10] {
+        let now = Now { time: Time(seconds * 1_000_000), ..NOW };
+        asking.handle_input(Input::Probe(alloc::vec![endpoint(1, true)]), now);
+        let Some(Output::Send(send)) = asking.poll_output() else { panic!() };
+        let bytes = asking.datagram(&send, &[0], now);
         receive(&mut asked, &bytes);
         let Some(Output::Send(send)) = asked.poll_output() else { panic!() };
         answers.push(asked.datagram(&send, &[0], NOW));
     }
-    for (answer, holds) in answers.iter().zip([false, true, true]) {
+    for (answer, holds) in answers.iter().zip([false, false, true, true]) {
         receive(&mut asking, answer);
         let told = matches!(asking.poll_output(), Some(Output::Event(Event::XcastReaches(_))));
         assert_eq!(told, holds);

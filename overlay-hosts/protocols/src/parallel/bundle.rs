@@ -82,9 +82,6 @@ impl Bundle {
         }
         let (mut together, mut apart) =
             (union.packet_len(), self.shape.packet_len() + shape.packet_len());
-        if together > apart {
-            return Err(Apart::Costly);
-        }
         if config.spares == Spares::All {
             together += union.arriving();
             apart += self.shape.arriving() + shape.arriving();

@@ -16,9 +16,9 @@
 //!    its protocol, type and IP version. It joins the one where that saves most octets, if
 //!    - they have [`Config::overlap_min`] octets in common,
 //!    - the packet then keeps the limits of destinations, datagram and MTU,
-//!    - it costs no more octets than the two apart: on the sender's link, with the list of
-//!      destinations; and ([`Spares::All`]) on the sender's and all receivers' links together, as
-//!      each receiver's copy holds everybody's part. The gain grows with the overlap: over IPv4 two
+//!    - it costs no more octets than the two apart, all headers and the list of destinations
+//!      included: on the sender's and all receivers' links together, as each receiver's copy holds
+//!      everybody's part ([`Spares::All`], which implies it of the sender's link alone). The gain grows with the overlap: over IPv4 two
 //!      messages of L octets of which c are common go together if 3c >= 2L - 88.
 //! 4. A packet leaves when its oldest message has waited d_q, when it is full, or when too many
 //!    messages wait. One that found no company leaves by unicast (claims 11 and 12).
@@ -62,7 +62,7 @@ pub enum Spares {
     /// On the sender's. Then all that fits goes together, and each receiver gets everybody's part:
     /// for hosts whose own uplink is all that is narrow.
     Sender,
-    /// On the sender's, and on it and all receivers' links together: the gain is proportional to the
+    /// On the sender's and all receivers' links together: so on the sender's too, and the gain is proportional to the
     /// overlap (seed 002 paragraph 0028).
     #[default]
     All,

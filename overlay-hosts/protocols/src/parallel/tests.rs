@@ -235,12 +235,26 @@ fn a_host_that_spares_its_own_link_alone_combines_what_its_receivers_pay_for() {
 }
 
 #[test]
+fn a_message_that_would_make_a_long_shared_part_everybodys_own_stays_apart() {
+    let mut queue = Queue::new(Config { spares: Spares::Sender, ..Config::default() });
+    let all: Vec<Endpoint> = (1..=8).map(peer).collect();
+    queue.push(message(&all, &[1; 100]), Time(0));
+    // 299 and 251 octets apart; together 20 + 52 + 8 + 123 + 2 + 1 + 9 x (6 + 98).
+    queue.push(partly(9, 2, 98), Time(0));
+    assert_eq!(queue.counters().apart_for(Apart::Costly), 1);
+}
+
+#[test]
 fn a_message_joins_where_that_saves_most() {
-    let mut queue = Queue::new(Config::default());
-    queue.push(partly(7, 100, 100), Time(0));
-    queue.push(message(&[peer(8)], &[1; 10]), Time(0));
-    queue.push(message(&[peer(9)], &[&[1; 100][..], &[7; 100]].concat()), Time(0));
-    assert_eq!(receivers(&left_at_the_end(&mut queue)), [vec![7, 9], vec![8]]);
+    for (like, expected) in [(7, [vec![1, 2], vec![1]]), (8, [vec![1], vec![1, 2]])] {
+        let mut queue = Queue::new(Config::default());
+        // Two that are alike, and stay apart as they go to the same peer.
+        for n in [7, 8] {
+            queue.push(Send { to: vec![peer(1)], ..partly(n, 20, 20) }, Time(0));
+        }
+        queue.push(Send { to: vec![peer(2)], ..partly(like, 20, 20) }, Time(0));
+        assert_eq!(receivers(&left_at_the_end(&mut queue)), expected);
+    }
 }
 
 #[test]
