@@ -15,6 +15,7 @@
 //! then, flag 2 COUNT    of the parts, 1 to 255; no tag twice
 //!              PARTS    COUNT times: TAG 4 octets (the receiver's identity begins so), LENGTH 2,
 //!                       PART
+//! then, flag 4 PADDING  any octets, instead of parts: pairs of long datagrams measure a path
 //! then         SEAL     64 octets over all before
 //! ```
 //!
@@ -44,6 +45,7 @@ pub const PART_HEADER_LEN: usize = 6;
 const MAGIC: [u8; 2] = *b"Xo";
 const SIGNED: u8 = 1;
 const PARTED: u8 = 2;
+const PADDED: u8 = 4;
 
 /// What a datagram says of its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,34 +80,66 @@ pub fn emit(send: &Send, select: &[usize], stamp: &Stamp, identity: &Identity) -
     }
     let alone = if let [only] = select { Some(send.part(*only)) } else { None };
     let listed = alone.is_none() && !send.parts.is_empty();
-    let signed = if identity.seal.is_proof() { SIGNED } else { 0 };
-    let alone = alone.unwrap_or(&[]);
-    // A plain message may stand in its part alone.
-    let (kind, shared, alone) = match (send.shared.split_first(), alone.split_first()) {
-        (Some((kind, shared)), _) => (kind, shared, alone),
-        (None, Some((kind, alone))) => (kind, &[][..], alone),
-        (None, None) => return None,
+    let flags = if listed { PARTED } else { 0 };
+    let message = [send.shared.as_slice(), alone.unwrap_or(&[])];
+    let capacity = datagram_len(send, select);
+    let mut bytes = begin(send.protocol, message, flags, stamp, identity, capacity)?;
+    if listed {
+        emit_parts(send, select, &mut bytes)?;
+    }
+    Some(sealed(bytes, identity))
+}
+
+/// A datagram of `len` octets that says `message`, padded. `None` if that is longer, or empty.
+pub fn emit_padded(
+    protocol: Protocol,
+    message: &[u8],
+    len: usize,
+    stamp: &Stamp,
+    identity: &Identity,
+) -> Option<Vec<u8>> {
+    let mut bytes = begin(protocol, [message, &[]], PADDED, stamp, identity, len)?;
+    let covered = len.checked_sub(SEAL_LEN).filter(|covered| bytes.len() <= *covered)?;
+    bytes.resize(covered, 0);
+    Some(sealed(bytes, identity))
+}
+
+/// The header, and the message in two pieces; a plain message may stand in the second alone.
+fn begin(
+    protocol: Protocol,
+    message: [&[u8]; 2],
+    flags: u8,
+    stamp: &Stamp,
+    identity: &Identity,
+    capacity: usize,
+) -> Option<Vec<u8>> {
+    let (kind, first, second) = match message.map(<[u8]>::split_first) {
+        [Some((kind, first)), _] => (kind, first, message[1]),
+        [None, Some((kind, second))] => (kind, &[][..], second),
+        [None, None] => return None,
     };
-    let length = u16::try_from(shared.len() + alone.len()).ok()?;
-    let mut bytes = Vec::with_capacity(datagram_len(send, select));
+    let length = u16::try_from(first.len() + second.len()).ok()?;
+    let signed = if identity.seal.is_proof() { SIGNED } else { 0 };
+    let mut bytes = Vec::with_capacity(capacity);
     bytes.extend(MAGIC);
     bytes.push(VERSION);
-    bytes.push(signed | if listed { PARTED } else { 0 });
-    bytes.push(send.protocol as u8);
+    bytes.push(signed | flags);
+    bytes.push(protocol as u8);
     bytes.push(*kind);
     bytes.extend(length.to_be_bytes());
     bytes.extend(stamp.key);
     bytes.extend(stamp.epoch.to_be_bytes());
     bytes.extend(stamp.sequence.to_be_bytes());
     bytes.extend(stamp.sent.to_be_bytes());
-    bytes.extend(shared);
-    bytes.extend(alone);
-    if listed {
-        emit_parts(send, select, &mut bytes)?;
-    }
+    bytes.extend(first);
+    bytes.extend(second);
+    Some(bytes)
+}
+
+fn sealed(mut bytes: Vec<u8>, identity: &Identity) -> Vec<u8> {
     let seal = identity.seal.seal(&bytes);
     bytes.extend(seal);
-    Some(bytes)
+    bytes
 }
 
 fn emit_parts(send: &Send, select: &[usize], bytes: &mut Vec<u8>) -> Option<()> {
@@ -149,17 +183,17 @@ pub fn open(bytes: &[u8], me: PeerId, identity: &Identity) -> Result<Opened, Dro
     if (flags & SIGNED != 0) != identity.seal.is_proof() {
         return Err(DropReason::SealKind);
     }
-    if flags & !(SIGNED | PARTED) != 0 {
+    if flags & !(SIGNED | PARTED | PADDED) != 0 || flags & (PARTED | PADDED) == PARTED | PADDED {
         return Err(DropReason::Malformed);
     }
     let (covered, seal) = bytes.split_last_chunk::<SEAL_LEN>().ok_or(DropReason::Truncated)?;
     let rest = covered.get(HEADER_LEN..).ok_or(DropReason::Truncated)?;
     let length = usize::from(u16::from_be_bytes([header[6], header[7]]));
     let shared = rest.get(..length).ok_or(DropReason::Truncated)?;
-    let part = match flags & PARTED != 0 {
-        true => own_part(&rest[length..], me)?,
-        false if rest.len() > length => return Err(DropReason::Oversized),
-        false => &[],
+    let part = match flags & (PARTED | PADDED) {
+        PARTED => own_part(&rest[length..], me)?,
+        0 if rest.len() > length => return Err(DropReason::Oversized),
+        _ => &[],
     };
     let stamp = read_stamp(header);
     if !identity.seal.is_genuine(&stamp.key, covered, seal) {
@@ -171,6 +205,11 @@ pub fn open(bytes: &[u8], me: PeerId, identity: &Identity) -> Result<Opened, Dro
     message.extend(shared);
     message.extend(part);
     Ok(Opened { protocol, stamp, message })
+}
+
+/// Whether a datagram says that it is padded, and may thus be longer than others.
+pub fn is_padded(bytes: &[u8]) -> bool {
+    bytes.get(3).is_some_and(|flags| flags & PADDED != 0)
 }
 
 /// The version that a datagram of ours is of, whatever else it says.

@@ -30,6 +30,8 @@ use crate::time::{Now, Time, Wall};
 
 /// The longest datagram, in octets: it fits IPv6's smallest MTU with its headers.
 pub const DATAGRAM_LEN_MAX: usize = 1232;
+/// The longest IP packet of a pair, in octets (seed 003 paragraph 0077: "1.5 KB").
+pub const PAIR_LEN_MAX: usize = 1500;
 /// The most receivers of one packet (seed 002 paragraph 0044: "50 destinations").
 pub const DESTINATIONS_MAX: usize = 50;
 /// Outputs that may wait for the driver; what comes then is lost, and counted.
@@ -267,17 +269,41 @@ impl OverlayNode {
     /// [`envelope::emit`]): what [`poll_output`](OverlayNode::poll_output) gives can be sent whole
     /// and to any of its receivers.
     pub fn datagram(&mut self, send: &Send, select: &[usize], now: Now) -> Vec<u8> {
-        self.sequence += 1;
-        let stamp = Stamp {
-            key: self.identity.key,
-            epoch: self.epoch,
-            sequence: self.sequence,
-            sent: now.wall.seconds() as u32,
-        };
+        let stamp = self.stamp(now);
         envelope::emit(send, select, &stamp, &self.identity).unwrap_or_else(|| {
             self.traffic.lost += 1;
             Vec::new()
         })
+    }
+
+    /// A datagram of [`Output::Pair`] to `to`, as long as makes an IP packet of `size` octets. Empty,
+    /// and counted as lost, if its message does not fit.
+    pub fn padded(
+        &mut self,
+        to: Endpoint,
+        size: usize,
+        protocol: Protocol,
+        message: &[u8],
+        now: Now,
+    ) -> Vec<u8> {
+        let headers = if to.address.is_ipv6() { 48 } else { 28 };
+        let len = size.min(PAIR_LEN_MAX).saturating_sub(headers);
+        let stamp = self.stamp(now);
+        let bytes = envelope::emit_padded(protocol, message, len, &stamp, &self.identity);
+        bytes.unwrap_or_else(|| {
+            self.traffic.lost += 1;
+            Vec::new()
+        })
+    }
+
+    fn stamp(&mut self, now: Now) -> Stamp {
+        self.sequence += 1;
+        Stamp {
+            key: self.identity.key,
+            epoch: self.epoch,
+            sequence: self.sequence,
+            sent: now.wall.seconds() as u32,
+        }
     }
 
     fn open(
@@ -286,7 +312,8 @@ impl OverlayNode {
         bytes: &[u8],
         now: Now,
     ) -> Result<envelope::Opened, DropReason> {
-        if bytes.len() > DATAGRAM_LEN_MAX {
+        let longest = if envelope::is_padded(bytes) { PAIR_LEN_MAX } else { DATAGRAM_LEN_MAX };
+        if bytes.len() > longest {
             return Err(DropReason::Oversized);
         }
         let opened = envelope::open(bytes, self.me.id, &self.identity);

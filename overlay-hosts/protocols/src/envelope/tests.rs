@@ -52,6 +52,22 @@ fn what_cannot_be_a_datagram_is_none() {
 }
 
 #[test]
+fn a_padded_datagram_has_the_length_that_was_asked_for() {
+    let (sender, me) = (identity(0, true), identity(1, true));
+    let stamp = Stamp { key: sender.key, ..STAMP };
+    let padded = |len| emit_padded(Protocol::Ring, &[5, 6], len, &stamp, &sender);
+    for len in [OVERHEAD + 2, 1472] {
+        let bytes = padded(len).unwrap();
+        assert_eq!(bytes.len(), len);
+        assert_eq!(open(&bytes, me.id, &me).unwrap().message, [5, 6]);
+    }
+    assert_eq!(padded(OVERHEAD + 1), None);
+    let mut changed = padded(1472).unwrap();
+    changed[1000] = 1;
+    assert_eq!(open(&changed, me.id, &me), Err(DropReason::Forged));
+}
+
+#[test]
 fn a_message_that_stands_in_its_part_alone_arrives() {
     let bytes = emitted(&send(vec![endpoint(1)], vec![], vec![vec![5, 6]]), &[0]).unwrap();
     let me = identity(1, false);
@@ -77,7 +93,9 @@ fn a_list_that_names_its_receiver_twice_and_unknown_flags_are_refused() {
     assert_eq!(open(&once, me.id, &me).unwrap().message, [5, 9]);
     let twice = sealed(PARTED, 0, &[&[2][..], &entry, &entry].concat());
     assert_eq!(open(&twice, me.id, &me), Err(DropReason::Malformed));
-    assert_eq!(open(&sealed(4, 0, &[]), me.id, &me), Err(DropReason::Malformed));
+    assert_eq!(open(&sealed(8, 0, &[]), me.id, &me), Err(DropReason::Malformed));
+    let both = sealed(PARTED | PADDED, 0, &[&[1][..], &entry].concat());
+    assert_eq!(open(&both, me.id, &me), Err(DropReason::Malformed));
 }
 
 proptest! {
