@@ -12,6 +12,7 @@ use crate::testing::{Net, START, address, identity};
 use crate::time::Wall;
 
 mod churn;
+mod fleet;
 mod hostile;
 mod storing;
 
