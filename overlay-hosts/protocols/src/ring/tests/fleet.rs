@@ -279,6 +279,23 @@ fn lookups_under_churn_find_the_owner_that_is_there() {
 }
 
 #[test]
+fn a_ring_at_rest_says_little_but_heartbeats() {
+    let config = Config { leaf_set: 8, ..Config::default() };
+    let mut fleet = Fleet::preset(500, 4, config);
+    fleet.lifetime = Duration::from_secs(1 << 40);
+    fleet.happenings.clear();
+    (0..500).for_each(|place| fleet.plan(Time(1), Happening::Wake(place)));
+    fleet.run_until(Time(30_000_000));
+    let (before, began) = (fleet.tally.messages, std::time::Instant::now());
+    fleet.run_until(Time(90_000_000));
+    let each = (fleet.tally.messages - before) as f64 / 500.0 / 60.0;
+    println!("{each:.2} messages a second and peer, {:?} in all", began.elapsed());
+    println!("{} octets a ring without its lists", size_of::<Ring>());
+    // 8 heartbeats each 5 s, and a finger each 15 s.
+    assert!(each < 1.6 + 0.4, "{each}");
+}
+
+#[test]
 #[ignore = "takes a minute"]
 fn a_thousand_peers_under_churn() {
     let (right, hops) = churn(1000, 300, 0, 2);
