@@ -1,19 +1,19 @@
 //! The DHT (seed 003 paragraphs 0041 to 0044): a ring of 2^160 places, of which each peer owns those
 //! from its predecessor's, without it, to its own.
 //!
-//! 1. **Join** ([`membership`]): ping who is known, look up the owner of one's own place, ask it;
+//! 1. **Join** (`membership`): ping who is known, look up the owner of one's own place, ask it;
 //!    it gives its leaf set, which is told of the newcomer.
-//! 2. **Leaf set** ([`leaf_set`], [`liveness`]): r neighbors on each side. One heartbeat to all of
+//! 2. **Leaf set** (`leaf_set`, `liveness`): r neighbors on each side. One heartbeat to all of
 //!    them is one output, and carries a digest of the sender's leaf set; who has seen another asks
 //!    for it. A peer heard of from others is pinged before it is believed in; one that is silent,
 //!    or that somebody reports, is pinged before it is given up, and then reported in turn.
-//! 3. **Lookup** ([`routing`], [`lookup`]): iterative. Who looks something up asks one peer after
+//! 3. **Lookup** (`routing`, `lookup`): iterative. Who looks something up asks one peer after
 //!    the other, each names nearer ones, and the last answer is the owner's own: a dead owner never
 //!    answers. Who does not answer is named in the next question; its heir pings it at once, and
 //!    takes over within two timeouts.
-//! 4. **Storage** ([`requests`], [`storage`], [`replication`]): an owner holds a record together
+//! 4. **Storage** (`requests`, `storage`, `replication`): an owner holds a record together
 //!    with its next successors; holders compare digests of ranges, and send what differs.
-//! 5. **Split and heal** ([`liveness`]): peers that have gone are pinged now and then; one that is
+//! 5. **Split and heal** (`liveness`): peers that have gone are pinged now and then; one that is
 //!    back is asked for the owner of one's own place, and if that is somebody else there are two
 //!    rings, which grow together from there.
 //!

@@ -183,9 +183,9 @@ impl Fleet {
                 self.tally.timeouts += u64::from(timeouts);
             }
             Event::Failed { request, reason, .. } => {
-                if reason != Failure::NotJoined && self.asked.remove(&request).is_some() {
-                    self.tally.failed += 1;
-                }
+                let is_counted = reason != Failure::NotJoined;
+                let was_asked = self.asked.remove(&request).is_some();
+                self.tally.failed += u64::from(is_counted && was_asked);
             }
             Event::Left if self.departing.contains(&place) => self.rings[place] = None,
             _ => {}
