@@ -113,7 +113,10 @@ impl Locality {
             Stage::Leading => {}
             Stage::Following { .. } | Stage::Awaiting { .. } => self.ask_list(now),
             Stage::Asking { answered, .. } => self.succeed(&answered, now),
-            Stage::Waiting { round, .. } => self.claim(round, now),
+            Stage::Waiting { round, .. } => {
+                self.rejoin_if_alone(now);
+                self.claim(round, now);
+            }
             Stage::Claimed { mine, is_tied, .. } => self.decide(&mine, is_tied, now),
         }
     }
@@ -127,7 +130,7 @@ impl Locality {
         let (group, reign) = (member.group, member.reign);
         let others = member.state.leadership.iter().filter(|peer| peer.id != me);
         let others = others.cloned().map(Target::Peer).collect();
-        self.ask(Ask::Leader { group, reign }, others, now);
+        self.ask(Ask::Leader { group, reign, once: true }, others, now);
     }
 
     /// 2: the first that is there, the old leader aside.
@@ -392,7 +395,7 @@ impl Locality {
         let (group, reign) = (member.group, member.reign);
         let all = member.state.leadership.iter().chain(&member.lost);
         let others = all.filter(|peer| peer.id != me).cloned().map(Target::Peer).collect();
-        self.ask(Ask::Leader { group, reign }, others, now);
+        self.ask(Ask::Leader { group, reign, once: false }, others, now);
     }
 
     /// Somebody asks whether this member is there, and whom it follows.

@@ -45,7 +45,7 @@ pub(super) struct Walk {
 }
 
 impl Locality {
-    /// 1102. The founder is the group's first leader and the first of its successors' list (seed 001
+    /// At 1102, the founder is the group's first leader and the first of its successors' list (seed 001
     /// paragraphs 0060 and 0061).
     pub(super) fn found_group(
         &mut self,

@@ -49,12 +49,12 @@ impl Locality {
         }
         if self.remeasure_at <= now.time {
             self.remeasure_at = now.time + self.config.remeasure_period;
-            let leaders = self.neighbors().iter().map(|each| each.at.leader.clone()).collect();
-            self.measure(leaders, now);
+            self.measure(self.neighbor_leaders(), now);
             self.ask_successors(now);
         }
         if self.reenter_at <= now.time {
             self.reenter_at = now.time + self.config.reentry_period;
+            self.confirm_links(now);
             self.reenter(now);
         }
         if self.register_at <= now.time {
@@ -229,12 +229,19 @@ impl Locality {
     /// A new leader links the group again to what it was linked to (seed 001 paragraph 0065), and
     /// measures these groups, as it stands elsewhere.
     pub(super) fn relink(&mut self, now: Now) {
+        self.confirm_links(now);
+        self.measure(self.neighbor_leaders(), now);
+    }
+
+    /// Asks all neighbors, by one message, whether they keep the link, and who leads them.
+    fn confirm_links(&mut self, now: Now) {
         let Some(from) = self.own_group() else { return };
-        let leaders: Vec<Contact> =
-            self.neighbors().iter().map(|each| each.at.leader.clone()).collect();
-        let targets = leaders.iter().cloned().map(Target::Peer).collect();
+        let targets = self.neighbor_leaders().into_iter().map(Target::Peer).collect();
         self.ask(Ask::Relink { from }, targets, now);
-        self.measure(leaders, now);
+    }
+
+    fn neighbor_leaders(&self) -> Vec<Contact> {
+        self.neighbors().iter().map(|each| each.at.leader.clone()).collect()
     }
 
     /// A neighbor's new leader keeps the link, if it is one.
@@ -266,8 +273,8 @@ impl Locality {
 
     /// A neighbor has another leader, or keeps the link no more.
     pub(super) fn relink_refused(&mut self, by: PeerId, instead: Option<GroupRef>, now: Now) {
-        let neighbors = self.neighbors().iter();
-        let Some(neighbor) = neighbors.cloned().find(|each| each.at.leader.id == by) else {
+        let mut neighbors = self.neighbors().iter();
+        let Some(neighbor) = neighbors.find(|each| each.at.leader.id == by).cloned() else {
             return;
         };
         let other = instead.filter(|at| at.group == neighbor.at.group && at.leader.id != by);

@@ -36,12 +36,31 @@ pub(super) enum Ask {
     Neighbors,
     Distances,
     Cache(Purpose),
-    Link { from: GroupRef, to: GroupRef, distance: Distance, far: bool },
-    Relink { from: GroupRef },
-    Members { group: GroupId, more: bool },
-    Synchronize { group: GroupId },
-    Connect { group: GroupId },
-    Leader { group: GroupId, reign: Reign },
+    Link {
+        from: GroupRef,
+        to: GroupRef,
+        distance: Distance,
+        far: bool,
+    },
+    Relink {
+        from: GroupRef,
+    },
+    Members {
+        group: GroupId,
+        more: bool,
+    },
+    Synchronize {
+        group: GroupId,
+    },
+    Connect {
+        group: GroupId,
+    },
+    /// Asked `once`, as one second is all there is, or repeated as others are.
+    Leader {
+        group: GroupId,
+        reign: Reign,
+        once: bool,
+    },
 }
 
 impl Ask {
@@ -62,7 +81,7 @@ impl Ask {
             }
             Ask::Synchronize { group } => Message::Synchronize { nonce, group: *group },
             Ask::Connect { group } => Message::Connect { nonce, group: *group, me: me() },
-            Ask::Leader { group, reign } => {
+            Ask::Leader { group, reign, .. } => {
                 Message::GetLeader { nonce, group: *group, reign: *reign, me: me() }
             }
         }
@@ -200,7 +219,9 @@ impl Requests {
             let pending = &mut self.pending[place];
             if pending.deadline > now.time {
                 place += 1;
-            } else if pending.tries.len() == 1 && !matches!(pending.ask, Ask::Leader { .. }) {
+            } else if pending.tries.len() == 1
+                && !matches!(pending.ask, Ask::Leader { once: true, .. })
+            {
                 let nonce = random.number();
                 let attempt = |target: &Target| target.endpoint(1);
                 let endpoints = pending.waiting.iter().map(attempt).collect();

@@ -1,5 +1,6 @@
 //! Groups in a small network: hosts have places, and latencies between them.
 
+mod crowd;
 mod join;
 mod leadership;
 mod messages;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use std::vec::Vec;
 
 use super::*;
+use crate::machine;
 use crate::node;
 use crate::testing::{Net, address, identity};
 
