@@ -1,1 +1,3 @@
 //! Overlay hosts in virtual time, on networks whose routers are the packet path itself.
+
+pub mod underlay;
