@@ -1,6 +1,11 @@
 //! What an experiment has found: rows, each beside the figure of its source, and whether it meets
 //! its target.
 
+pub mod chart;
+pub mod table;
+#[cfg(test)]
+mod tests;
+
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
