@@ -1,6 +1,8 @@
 //! The experiments by name. Each file has one, as a constant of type [`Experiment`] that
 //! [`ALL`] lists.
 
+mod xcast_savings;
+
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -10,7 +12,7 @@ use thiserror::Error;
 use crate::report::Report;
 
 /// Every experiment, in the order of `overlay-sim list`.
-pub const ALL: &[Experiment] = &[];
+pub const ALL: &[Experiment] = &[xcast_savings::XCAST_SAVINGS];
 
 /// Something that `overlay-sim run` can run.
 #[derive(Clone, Copy)]

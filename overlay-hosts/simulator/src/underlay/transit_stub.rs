@@ -61,6 +61,11 @@ impl TransitStub {
         self.domains * self.transit_routers * self.stubs
     }
 
+    /// How many routers there are.
+    pub const fn router_count(&self) -> usize {
+        self.stub_count() * self.stub_routers + self.domains * self.transit_routers
+    }
+
     /// A network, without hosts; every seed has its own. The routers of stub domains come first.
     pub fn build(&self, seed: u64) -> Underlay {
         let mut random = Random::new(seed, stream::TOPOLOGY);
