@@ -1,6 +1,12 @@
 //! The experiments by name. Each file has one, as a constant of type [`Experiment`] that
 //! [`ALL`] lists.
 
+mod localities;
+mod locality_distance;
+mod locality_groups;
+mod ring_churn;
+mod ring_holders;
+mod rings;
 mod xcast_savings;
 
 use std::path::PathBuf;
@@ -10,9 +16,11 @@ use indicatif::ProgressBar;
 use thiserror::Error;
 
 use crate::report::Report;
+use crate::world::Transport;
 
 /// Every experiment, in the order of `overlay-sim list`.
-pub const ALL: &[Experiment] = &[xcast_savings::XCAST_SAVINGS];
+pub const ALL: &[Experiment] =
+    &[locality_distance::EXPERIMENT, locality_groups::EXPERIMENT, ring_churn::EXPERIMENT, xcast_savings::EXPERIMENT];
 
 /// Something that `overlay-sim run` can run.
 #[derive(Clone, Copy)]
@@ -26,6 +34,9 @@ pub struct Experiment {
     /// [`ProgressBar::set_message`]; the bar is hidden where nobody sees it.
     pub run: fn(&Options, &ProgressBar) -> Result<Report, Error>,
 }
+
+/// Nodes up to which datagrams are signed, unless it is said otherwise.
+const SIGNED_NODES_MAX: usize = 1_000;
 
 /// How an experiment is run.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +62,28 @@ impl Options {
             (Some(nodes), _) => vec![nodes],
             (None, Scale::Ci) => ci.to_vec(),
             (None, Scale::Full) => full.to_vec(),
+        }
+    }
+
+    /// Whether datagrams are signed among so many nodes.
+    pub fn is_signed(&self, nodes: usize) -> bool {
+        self.seal.map_or(nodes <= SIGNED_NODES_MAX, |seal| seal == SealKind::Signed)
+    }
+
+    /// What the table says of that.
+    pub fn seal_note(&self, nodes: usize) -> String {
+        match self.is_signed(nodes) {
+            true => format!("{nodes} nodes: datagrams are signed"),
+            false => format!("{nodes} nodes: seals are as long as signatures, and prove nothing"),
+        }
+    }
+
+    /// How messages to several peers leave, where there is one way.
+    pub fn transport_or(&self, default: Transport) -> Transport {
+        match self.transport {
+            Some(TransportChoice::Unicast) => Transport::Unicast,
+            Some(TransportChoice::Xcast) => Transport::Xcast,
+            Some(TransportChoice::Both) | None => default,
         }
     }
 }

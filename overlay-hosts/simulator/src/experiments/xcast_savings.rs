@@ -6,18 +6,19 @@
 //! that it crosses, the access links of sender and receivers and the unicast copies at the ends of
 //! the tree included; answers do not. The figure is the mean over all trials of 1 - Xcast / unicast.
 
+use std::sync::Arc;
+
 use indicatif::ProgressBar;
 use overlay_protocols::random::Random;
 use overlay_protocols::time::Time;
 
 use super::{Error, Experiment, Options};
-use crate::network::{Form, Network, Settings, Socket, Tally};
+use crate::network::{Form, Network, NetworkError, Settings, Socket, Tally};
 use crate::report::{Report, Row, Target};
 use crate::underlay::{TransitStub, Underlay};
-use std::sync::Arc;
 
 /// The experiment.
-pub(super) const XCAST_SAVINGS: Experiment = Experiment {
+pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "xcast-savings",
     about: "Packets and octets that links are spared by one Xcast packet instead of unicast ones",
     run,
@@ -64,23 +65,26 @@ fn run(options: &Options, progress: &ProgressBar) -> Result<Report, Error> {
         let mut underlay = shape.build(options.seed);
         underlay.attach_hosts(nodes, options.seed);
         let underlay = Arc::new(underlay);
-        let networks = LISTS.map(|(compact, _)| {
-            let settings = Settings { compact, ..Settings::default() };
-            Network::new(underlay.clone(), settings, options.seed)
-        });
-        let [kept, compact] = networks;
-        let failed = |error: crate::network::NetworkError| Error::Usage(error.to_string());
-        let mut networks = [kept.map_err(failed)?, compact.map_err(failed)?];
+        let mut networks = networks(&underlay, options.seed)?;
         for destinations in DESTINATIONS {
             progress.set_message(format!("{destinations} destinations, {nodes} hosts"));
             let saved = measure(&mut networks, destinations, options.seed)?;
             report.rows.extend(rows(&underlay, destinations, &saved));
+            report.notes.extend(break_even(&underlay, destinations, &saved));
             progress.inc(1);
         }
     }
     report.rows.sort_by_key(|row| row.name != MESSAGES);
-    report.notes.push(costs(&report));
+    report.notes.insert(0, costs(&report));
     Ok(report)
+}
+
+/// One for each form of the list.
+fn networks(underlay: &Arc<Underlay>, seed: u64) -> Result<[Network; 2], Error> {
+    let network = |compact| Network::new(underlay.clone(), Settings { compact, ..Settings::default() }, seed);
+    let failed = |error: NetworkError| Error::Usage(error.to_string());
+    let [(kept, _), (compact, _)] = LISTS;
+    Ok([network(kept).map_err(failed)?, network(compact).map_err(failed)?])
 }
 
 /// Savings, summed over trials, by payload and list.
@@ -88,6 +92,8 @@ fn run(options: &Options, progress: &ProgressBar) -> Result<Report, Error> {
 struct Saved {
     messages: f64,
     bytes: [[f64; LISTS.len()]; PAYLOADS.len()],
+    /// Octets by unicast less those by Xcast.
+    difference: [[f64; LISTS.len()]; PAYLOADS.len()],
 }
 
 fn measure(networks: &mut [Network; 2], count: usize, seed: u64) -> Result<Saved, Error> {
@@ -105,6 +111,7 @@ fn measure(networks: &mut [Network; 2], count: usize, seed: u64) -> Result<Saved
             for (list, network) in networks.iter_mut().enumerate() {
                 let xcast = links_crossed(network, *from, to, &payload, Form::Xcast)?;
                 saved.bytes[at][list] += 1.0 - xcast.bytes as f64 / unicast.bytes as f64;
+                saved.difference[at][list] += unicast.bytes as f64 - xcast.bytes as f64;
                 if (at, list) == (0, 0) {
                     saved.messages += 1.0 - xcast.packets as f64 / unicast.packets as f64;
                 }
@@ -169,7 +176,29 @@ fn rows(underlay: &Underlay, destinations: usize, saved: &Saved) -> Vec<Row> {
     rows
 }
 
-/// Says where a list costs more than it spares.
+/// Says below which payload a list costs more than it spares, in all trials together: octets grow in
+/// proportion to the payload, so two payloads tell.
+fn break_even(underlay: &Underlay, destinations: usize, saved: &Saved) -> Vec<String> {
+    let [low, high] = PAYLOADS.map(|payload| payload as f64);
+    let payloads = (0..).zip(LISTS).filter_map(|(list, (_, name))| {
+        let [at_low, at_high] = saved.difference.map(|by_list| by_list[list]);
+        let slope = (at_high - at_low) / (high - low);
+        let payload = (low - at_low / slope).ceil();
+        (payload > 0.0).then(|| format!("{payload} octets (list {name})"))
+    });
+    let payloads: Vec<String> = payloads.collect();
+    let routers = underlay.router_count();
+    let text = payloads.join(", ");
+    let note = || {
+        format!(
+            "{destinations} destinations, {routers} routers: lists cost more octets than they spare \
+             with payloads below {text}."
+        )
+    };
+    (!payloads.is_empty()).then(note).into_iter().collect()
+}
+
+/// Says in which rows a list costs more than it spares.
 fn costs(report: &Report) -> String {
     let costly = report.named(BYTES).filter(|row| row.figure < 0.0).map(|row| {
         let word = |key| row.parameter(key).map(|value| value.to_string()).unwrap_or_default();
@@ -183,7 +212,7 @@ fn costs(report: &Report) -> String {
     });
     let costly: Vec<String> = costly.collect();
     match costly.is_empty() {
-        true => "The list of destinations nowhere costs more octets than it spares.".to_owned(),
+        true => "In no row does the list of destinations cost more octets than it spares.".to_owned(),
         false => format!("More octets than by unicast cross links at: {}.", costly.join("; ")),
     }
 }
