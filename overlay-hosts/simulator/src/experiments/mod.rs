@@ -19,8 +19,12 @@ use crate::report::Report;
 use crate::world::Transport;
 
 /// Every experiment, in the order of `overlay-sim list`.
-pub const ALL: &[Experiment] =
-    &[locality_distance::EXPERIMENT, locality_groups::EXPERIMENT, ring_churn::EXPERIMENT, xcast_savings::EXPERIMENT];
+pub const ALL: &[Experiment] = &[
+    locality_distance::EXPERIMENT,
+    locality_groups::EXPERIMENT,
+    ring_churn::EXPERIMENT,
+    xcast_savings::EXPERIMENT,
+];
 
 /// Something that `overlay-sim run` can run.
 #[derive(Clone, Copy)]

@@ -81,7 +81,8 @@ fn run(options: &Options, progress: &ProgressBar) -> Result<Report, Error> {
 
 /// One for each form of the list.
 fn networks(underlay: &Arc<Underlay>, seed: u64) -> Result<[Network; 2], Error> {
-    let network = |compact| Network::new(underlay.clone(), Settings { compact, ..Settings::default() }, seed);
+    let network =
+        |compact| Network::new(underlay.clone(), Settings { compact, ..Settings::default() }, seed);
     let failed = |error: NetworkError| Error::Usage(error.to_string());
     let [(kept, _), (compact, _)] = LISTS;
     Ok([network(kept).map_err(failed)?, network(compact).map_err(failed)?])
@@ -212,7 +213,9 @@ fn costs(report: &Report) -> String {
     });
     let costly: Vec<String> = costly.collect();
     match costly.is_empty() {
-        true => "In no row does the list of destinations cost more octets than it spares.".to_owned(),
+        true => {
+            "In no row does the list of destinations cost more octets than it spares.".to_owned()
+        }
         false => format!("More octets than by unicast cross links at: {}.", costly.join("; ")),
     }
 }
