@@ -214,7 +214,11 @@ fn costs(report: &Report) -> String {
     let costly: Vec<String> = costly.collect();
     match costly.is_empty() {
         true => {
-            "In no row does the list of destinations cost more octets than it spares.".to_owned()
+            let even =
+                if report.notes.is_empty() { ", nor would it with empty payloads" } else { "" };
+            format!(
+                "In no row does the list of destinations cost more octets than it spares{even}."
+            )
         }
         false => format!("More octets than by unicast cross links at: {}.", costly.join("; ")),
     }
