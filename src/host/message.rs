@@ -107,9 +107,14 @@ impl Message<'_> {
         header + udp::HEADER_LEN + self.payload.len()
     }
 
-    /// The complete packet, with room for a link-layer header in front. All destinations are of the
-    /// source's IP version.
-    pub(crate) fn packet(
+    /// The complete packet, with room for a link-layer header of [`LINK_HEADER_LEN`] octets in front.
+    /// It is what a host puts through [`process`](crate::forward::process) itself, by a Fib of its own.
+    /// All destinations are of the source's IP version.
+    ///
+    /// # Errors
+    /// The list is empty or too long, headers and payload are longer than IP allows, or addresses of
+    /// both IP versions are among the destinations.
+    pub fn packet(
         &self,
         code_points: &CodePoints,
         source: IpAddr,

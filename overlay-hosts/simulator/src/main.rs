@@ -1,3 +1,7 @@
 //! `overlay-sim`: the experiments.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    overlay_simulator::cli::main()
+}

@@ -1,0 +1,182 @@
+//! Overlays of groups that hosts of a transit-stub network join one after another.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use overlay_protocols::node::{self, Input};
+use overlay_protocols::random::Random;
+use overlay_protocols::{Time, locality};
+
+use super::Options;
+use crate::underlay::{TransitStub, Underlay};
+use crate::world::carrier::Direct;
+use crate::world::{Happening, Settings, Transport, World, address, place_of};
+
+/// Boot peers that a newcomer is told of.
+const BOOT: usize = 3;
+/// A join that is not over by then is counted as failed.
+const JOIN_PATIENCE: Duration = Duration::from_secs(600);
+/// After the last join: links between groups are completed.
+const SETTLING: Duration = Duration::from_secs(300);
+
+/// An overlay in which everybody has joined, and what that took.
+pub(super) struct Overlay {
+    pub(super) world: World,
+    pub(super) underlay: Arc<Underlay>,
+    /// Of each join but the first: groups tested, Measures sent.
+    pub(super) joins: Vec<(u32, u64)>,
+    /// Joins that were not over in time.
+    pub(super) failed: usize,
+}
+
+/// Seed defaults; Alives and measurements of links are rarer the more hosts there are, since
+/// nobody fails: they cost time and change nothing.
+pub(super) fn config(nodes: usize) -> locality::Config {
+    let defaults = locality::Config::default();
+    let rarer = if nodes > 1000 { 60 } else { 6 };
+    locality::Config {
+        alive_period: defaults.alive_period * rarer,
+        alive_timeout: defaults.alive_timeout * rarer,
+        remeasure_period: defaults.remeasure_period * rarer,
+        ..defaults
+    }
+}
+
+/// Lets all hosts of a network join in random order, so many at a time.
+pub(super) fn grow(
+    shape: TransitStub,
+    nodes: usize,
+    at_once: usize,
+    config: &locality::Config,
+    options: &Options,
+    bar: &ProgressBar,
+) -> Overlay {
+    let mut underlay = shape.build(options.seed);
+    underlay.attach_hosts(nodes, options.seed);
+    let underlay = Arc::new(underlay);
+    let mut world = on_underlay(&underlay, options, nodes);
+    for place in 0..nodes {
+        world.add_host();
+        let config = node::Config { locality: Some(config.clone()), ..node::Config::default() };
+        world.start(place, config);
+    }
+    let mut random = Random::new(options.seed, 0x6c6f_6361_6c69_7479);
+    let mut order: Vec<usize> = (0..nodes).collect();
+    random.shuffle(&mut order);
+    let mut overlay = Overlay { world, underlay, joins: Vec::new(), failed: 0 };
+    let mut done = 0;
+    while done < nodes {
+        // The first is alone: there must be somebody to begin with.
+        let count = if done == 0 { 1 } else { at_once.min(nodes - done) };
+        overlay.join(&order, done, count, &mut random);
+        done += count;
+        bar.inc(count as u64);
+    }
+    overlay.world.run_until(overlay.world.now() + SETTLING);
+    overlay
+}
+
+/// A world whose datagrams take as long as packets on a network.
+pub(super) fn on_underlay(underlay: &Arc<Underlay>, options: &Options, nodes: usize) -> World {
+    let settings = Settings {
+        seed: options.seed,
+        transport: options.transport_or(Transport::Xcast),
+        signed: options.is_signed(nodes),
+    };
+    let paths = Arc::clone(underlay);
+    let path = move |from, to| (paths.one_way(from, to), paths.hops(from, to) as u8);
+    World::new(settings, Box::new(Direct::new(path)))
+}
+
+impl Overlay {
+    /// Lets some join at the same moment, and waits until they have.
+    fn join(&mut self, order: &[usize], done: usize, count: usize, random: &mut Random) {
+        let earlier = &order[..done];
+        for place in &order[done..done + count] {
+            let boot = (0..BOOT).filter_map(|_| random.choose(earlier));
+            let boot = boot.map(|place| address(*place)).collect();
+            self.world.input(*place, Input::Locality(locality::Command::Join(boot)));
+        }
+        let deadline = self.world.now() + JOIN_PATIENCE;
+        let mut waiting = count;
+        while waiting > 0 {
+            let Some(happening) = self.world.next(deadline) else {
+                self.failed += waiting;
+                return;
+            };
+            let Happening::Told { event: node::Event::Locality(event), .. } = happening else {
+                continue;
+            };
+            if let locality::Event::Joined { steps, pings, .. }
+            | locality::Event::Founded { steps, pings, .. } = event
+            {
+                waiting -= 1;
+                if done > 0 {
+                    self.joins.push((steps, pings));
+                }
+            }
+        }
+    }
+
+    /// All distinct links: whether one is far, by its ends.
+    pub(super) fn links(&self) -> BTreeMap<(usize, usize), bool> {
+        let mut links = BTreeMap::new();
+        for place in self.world.live() {
+            let Some(locality) = self.locality(place) else { continue };
+            let ends = |other: usize| (place.min(other), place.max(other));
+            let near = locality.links().filter_map(|peer| place_of(peer.address));
+            links.extend(near.map(|other| (ends(other), false)));
+            if !locality.is_leader() {
+                continue;
+            }
+            for neighbor in locality.neighbors() {
+                let Some(other) = place_of(neighbor.at.leader.address) else { continue };
+                let is_far = links.entry(ends(other)).or_insert(neighbor.far);
+                *is_far &= neighbor.far;
+            }
+        }
+        links
+    }
+
+    /// The state of a node's group.
+    pub(super) fn locality(&self, place: usize) -> Option<&locality::Locality> {
+        self.world.node(place)?.locality()
+    }
+
+    /// How many lead.
+    pub(super) fn groups(&self) -> usize {
+        let leads =
+            |place: &usize| self.locality(*place).is_some_and(locality::Locality::is_leader);
+        self.world.live().filter(leads).count()
+    }
+
+    /// Who leads the group of each who does not lead itself, if that is somebody.
+    pub(super) fn leaders(&self) -> impl Iterator<Item = (usize, Option<usize>)> {
+        let places: BTreeMap<_, usize> =
+            self.world.live().map(|place| (self.world.contact(place).id, place)).collect();
+        self.world.live().filter_map(move |place| {
+            let locality = self.locality(place)?;
+            let leader = locality.leader().and_then(|leader| places.get(&leader).copied());
+            (!locality.is_leader()).then_some((place, leader))
+        })
+    }
+
+    /// Mean true round trip of so many random pairs of hosts, seconds.
+    pub(super) fn mean_rtt(&self, pairs: usize, random: &mut Random) -> f64 {
+        let hosts = self.world.len() as u64;
+        let mut sum = Duration::ZERO;
+        for _ in 0..pairs {
+            let one = random.below(hosts);
+            let other = (one + 1 + random.below(hosts - 1)) % hosts;
+            sum += self.underlay.rtt(one as usize, other as usize);
+        }
+        sum.as_secs_f64() / pairs as f64
+    }
+
+    /// What time it is there, for a note.
+    pub(super) fn seconds(&self) -> f64 {
+        self.world.now().since(Time(0)).as_secs_f64()
+    }
+}
