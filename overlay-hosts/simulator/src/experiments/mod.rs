@@ -4,9 +4,11 @@
 mod localities;
 mod locality_distance;
 mod locality_groups;
+mod locality_leader_crash;
 mod ring_churn;
 mod ring_holders;
 mod rings;
+mod scale;
 
 use std::path::PathBuf;
 
@@ -18,8 +20,13 @@ use crate::report::Report;
 use crate::world::Transport;
 
 /// Every experiment, in the order of `overlay-sim list`.
-pub const ALL: &[Experiment] =
-    &[locality_distance::EXPERIMENT, locality_groups::EXPERIMENT, ring_churn::EXPERIMENT];
+pub const ALL: &[Experiment] = &[
+    locality_distance::EXPERIMENT,
+    locality_groups::EXPERIMENT,
+    locality_leader_crash::EXPERIMENT,
+    ring_churn::EXPERIMENT,
+    scale::EXPERIMENT,
+];
 
 /// Something that `overlay-sim run` can run.
 #[derive(Clone, Copy)]
