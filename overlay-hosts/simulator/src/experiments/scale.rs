@@ -51,6 +51,9 @@ fn config() -> node::Config {
         leaf_set: 8,
         heartbeat: Duration::from_secs(10),
         finger_interval: Duration::from_secs(60),
+        // There and back takes a second on this network, and some seven steps are to be made.
+        lookup_timeout: Duration::from_secs(15),
+        hop_timeout: (Duration::from_millis(400), Duration::from_secs(4)),
         ..ring::Config::default()
     };
     let locality = Some(locality::Config::default());
