@@ -65,6 +65,10 @@ impl Replay {
                     received: [0; WORDS],
                     heard: now.time,
                 };
+                // Not twice as much room each time: there are many nodes in a simulation.
+                if self.windows.len() == self.windows.capacity() {
+                    self.windows.reserve_exact(8);
+                }
                 self.windows.insert(place, fresh);
                 place
             }
