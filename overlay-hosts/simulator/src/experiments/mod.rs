@@ -44,7 +44,7 @@ pub struct Experiment {
 /// Nodes up to which datagrams are signed, unless it is said otherwise.
 const SIGNED_NODES_MAX: usize = 1_000;
 /// The same at the scale of [`Scale::Ci`], where minutes count.
-const SIGNED_NODES_MAX_CI: usize = 200;
+const SIGNED_NODES_MAX_CI: usize = 100;
 
 /// How an experiment is run.
 #[derive(Clone, Debug, Default)]
