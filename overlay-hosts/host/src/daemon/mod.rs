@@ -266,7 +266,7 @@ impl Daemon {
             Request::Show(topic) => Reply::Done(views::show(topic, &self.peers, self.clock.now())),
             Request::Ask { peer, question } => {
                 let now = self.clock.now();
-                match operations::find(&mut self.peers, peer.as_deref()) {
+                match operations::find(&self.peers, peer.as_deref()) {
                     Ok(index) => {
                         let peer = (index, &mut self.peers[index]);
                         self.operations.begin(peer, question, sender, now, &self.writer);
@@ -330,9 +330,7 @@ impl Daemon {
             for event in std::mem::take(&mut peer.events) {
                 match event {
                     Event::Ring(event) => self.operations.ring(index, peer, event),
-                    Event::Locality(event) => {
-                        tracing::info!(peer = peer.name, ?event, "the group");
-                    }
+                    Event::Locality(event) => operations::note_group(peer, &event),
                     Event::SpeaksVersions(address, versions) => {
                         tracing::warn!(%address, ?versions, "speaks other versions of the protocol");
                     }
