@@ -167,3 +167,6 @@ impl std::fmt::Display for Boot {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
