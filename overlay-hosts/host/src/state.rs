@@ -64,7 +64,8 @@ pub fn make_folder(path: &Path) -> Result<(), StateError> {
 pub struct PrivateKey {
     /// Ed25519 (RFC 8032).
     pub octets: [u8; KEY_LEN],
-    _held: File,
+    /// While it is open, no other process has the key.
+    pub held: File,
 }
 
 /// Reads a peer's private key, or makes one at the first start.
@@ -106,7 +107,7 @@ fn read_key(path: &Path) -> Result<PrivateKey, StateError> {
     if octets == [0; KEY_LEN] {
         return Err(no_key());
     }
-    Ok(PrivateKey { octets, _held: held })
+    Ok(PrivateKey { octets, held })
 }
 
 fn make_key(path: &Path) -> Result<(), StateError> {

@@ -33,6 +33,9 @@ fn config(root: &mut Table<'_>) -> Option<Config> {
     if host.transport != Transport::Unicast {
         check_addresses(root, &peers);
     }
+    if host.relays_file.is_some() {
+        check_relays(root, &host, &peers);
+    }
     Some(Config { experiment, host, peers, rendezvous, machines })
 }
 
@@ -72,6 +75,24 @@ fn check_addresses(root: &Table<'_>, peers: &[Peer]) {
         );
         root.report().error(place, message);
     }
+}
+
+/// A relay knows one program by one key, and leases the address.
+fn check_relays(root: &Table<'_>, host: &Host, peers: &[Peer]) {
+    let place = root.span("host").unwrap_or(root.header());
+    let is_plain = |peer: &Peer| {
+        peer.addresses.is_empty() && peer.listen.iter().all(|listen| listen.ip().is_unspecified())
+    };
+    let message = match host.transport {
+        Transport::Unicast => "`relays-file` goes with `transport = \"auto\"` or `\"xcast\"`",
+        _ if peers.len() > 1 => "by a relay there is one peer: its key is one program's at a time",
+        _ if !peers.iter().all(is_plain) => {
+            "by a relay the address is leased: `listen` has the port alone, as `0.0.0.0:9000`, and \
+             `addresses` is not said"
+        }
+        _ => return,
+    };
+    root.report().error(place, message);
 }
 
 /// What `[host]` says of a peer that has no table of its own.

@@ -34,7 +34,6 @@ control-socket = "/tmp/a \"b\".sock"
 state-directory = "/tmp/state"
 transport = "xcast"
 interface = "eth0"
-relays-file = "/etc/xcast/relays.toml"
 seal = "open"
 [[peer]]
 name = "one"
@@ -64,7 +63,9 @@ delay = "0s"
         assert_eq!(once, again);
     }
     let (printed, _) = printed_again(&every);
-    for kept in ["heartbeat = \"1s 500ms\"", "name = \"h-2\"", "spares = \"sender\"", "delay = \"0s\""] {
+    for kept in
+        ["heartbeat = \"1s 500ms\"", "name = \"h-2\"", "spares = \"sender\"", "delay = \"0s\""]
+    {
         assert!(printed.contains(kept), "{kept} in\n{printed}");
     }
 }
@@ -134,6 +135,21 @@ fn xcast_needs_code_points_and_no_loopback() {
     let loopback = format!("{file}listen = [\"127.0.0.1:9000\"]\n");
     assert!(complaints(&loopback).contains("`127.0.0.1:9000` is of the loopback"));
     assert!(parse(&loopback.replace("/e\"\n", "/e\"\ntransport = \"unicast\"\n")).is_ok());
+}
+
+#[test]
+fn by_a_relay_there_is_one_peer_and_its_address_is_leased() {
+    let base = "[host]\nname = \"h\"\nexperiment-file = \"/e\"\nrelays-file = \"/r\"\n";
+    assert!(parse(base).is_ok());
+    for (more, complaint) in [
+        ("transport = \"unicast\"", "`relays-file` goes with"),
+        ("peers = 2", "by a relay there is one peer"),
+        ("listen = [\"192.0.2.1:9000\"]", "by a relay the address is leased"),
+        ("addresses = [\"192.0.2.1:9000\"]", "by a relay the address is leased"),
+    ] {
+        let found = complaints(&format!("{base}{more}\n"));
+        assert!(found.contains(complaint), "{found}");
+    }
 }
 
 #[test]

@@ -179,6 +179,10 @@ pub(super) struct Xcast {
 }
 
 impl Xcast {
+    pub(super) fn socket(&mut self) -> &mut XcastSocket {
+        &mut self.socket
+    }
+
     fn receive(&mut self) -> io::Result<Option<Arrived>> {
         let received = self.socket.receive(Some(Duration::ZERO)).map_err(io::Error::other)?;
         Ok(received.map(|received| Arrived {

@@ -9,12 +9,15 @@
 mod clock;
 mod depart;
 mod link;
+mod membership;
 mod operations;
 mod peer;
 mod reach;
+mod relay;
 mod start;
 mod views;
 
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,7 +37,7 @@ use xcast::host::HostError;
 use crate::config::{Config, SealKind};
 use crate::control::{ANSWER_PATIENCE, REQUEST_LEN_MAX, Request};
 use crate::rendezvous::{Found, Search};
-use crate::state::{PrivateKey, StateError, Writer};
+use crate::state::{StateError, Writer};
 use clock::Clock;
 use operations::Operations;
 use peer::Peer;
@@ -72,6 +75,14 @@ pub enum StartError {
         peer: String,
         /// What it lacks.
         why: HostError,
+    },
+    /// There is no relay to be had.
+    #[error("peer {peer} cannot use a relay: {why}")]
+    Relay {
+        /// Whose.
+        peer: String,
+        /// What is wrong.
+        why: String,
     },
     /// No code points, which the configuration's reader should have told.
     #[error("there are no code points: `[experiment]` or `experiment-file` has them")]
@@ -122,7 +133,8 @@ pub struct Daemon {
     /// When the process ends at last, once it is leaving.
     end: Option<Time>,
     name: String,
-    _keys: Vec<PrivateKey>,
+    /// No other process has the peers' keys while these are open.
+    _keys: Vec<File>,
 }
 
 impl Daemon {
@@ -151,14 +163,14 @@ impl Daemon {
         let mut peers = Vec::new();
         let mut keys = Vec::new();
         for peer in &config.peers {
-            let (peer, key) = start::start(config, peer, clock)?;
+            let (peer, held) = start::start(config, peer, clock)?;
             for descriptor in peer.link.descriptors() {
                 let mut source = SourceFd(&descriptor);
                 let registered = registry.register(&mut source, SOCKETS, Interest::READABLE);
                 registered.map_err(system("cannot wait for datagrams"))?;
             }
             peers.push(peer);
-            keys.push(key);
+            keys.extend(held);
         }
         Ok(Daemon {
             clock,
@@ -247,7 +259,7 @@ impl Daemon {
     /// Whether all have left, or had the time to.
     fn is_over(&self) -> bool {
         let is_late = |end: Time| self.clock.now().time >= end;
-        self.end.is_some_and(|end| is_late(end) || self.peers.iter().all(operations::has_left))
+        self.end.is_some_and(|end| is_late(end) || self.peers.iter().all(membership::has_left))
     }
 
     fn answer_calls(&mut self) {
@@ -309,6 +321,8 @@ impl Daemon {
             return;
         }
         let first = self.peers[0].own_addresses.clone();
+        // Of those that all wait for each other, the first one that is named begins.
+        let begins = found.addresses.first().is_none_or(|begins| first.contains(begins));
         for (index, peer) in self.peers.iter_mut().enumerate() {
             let mut boot: Vec<SocketAddr> = found.addresses.clone();
             if index > 0 {
@@ -316,6 +330,7 @@ impl Daemon {
             }
             boot.retain(|address| !peer.own_addresses.contains(address));
             boot.dedup();
+            (peer.may_begin, peer.may_found) = (begins && index == 0, begins && index == 0);
             if boot.is_empty() {
                 tracing::info!(peer = peer.name, "begins a network of its own");
             }
@@ -326,11 +341,17 @@ impl Daemon {
     }
 
     fn heed_events(&mut self) {
+        let now = self.clock.now();
         for (index, peer) in self.peers.iter_mut().enumerate() {
             for event in std::mem::take(&mut peer.events) {
                 match event {
-                    Event::Ring(event) => self.operations.ring(index, peer, event),
-                    Event::Locality(event) => operations::note_group(peer, &event),
+                    Event::Ring(event) => {
+                        membership::ring(peer, &event, now, &self.writer);
+                        self.operations.ring(index, event);
+                    }
+                    Event::Locality(event) => {
+                        membership::group(peer, &event, now, &self.writer);
+                    }
                     Event::SpeaksVersions(address, versions) => {
                         tracing::warn!(%address, ?versions, "speaks other versions of the protocol");
                     }

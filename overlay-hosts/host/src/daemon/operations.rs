@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use crossbeam_channel::Sender;
 use overlay_protocols::node::Input;
 use overlay_protocols::ring::{Command, Event, Failure, VALUE_LEN_MAX};
-use overlay_protocols::{Contact, Now, RingId, Time, locality};
+use overlay_protocols::{Contact, Now, RingId, Time};
 use serde_json::{Value, json};
 use xcast::control::Reply;
 
@@ -88,8 +88,8 @@ impl Operations {
         }
     }
 
-    /// What the ring says, of what was asked or by itself.
-    pub(super) fn ring(&mut self, index: usize, peer: &Peer, event: Event) {
+    /// What the ring says of what was asked.
+    pub(super) fn ring(&mut self, index: usize, event: Event) {
         match event {
             Event::Found { request, owner, hops, timeouts, .. } => {
                 self.close(index, request, |question| {
@@ -127,15 +127,7 @@ impl Operations {
             Event::Failed { request, reason, .. } => {
                 self.close(index, request, |_| refusal(reason));
             }
-            Event::Joined => tracing::info!(peer = peer.name, "part of the ring"),
-            Event::JoinFailed => {
-                tracing::warn!(peer = peer.name, "no ring answers so far; it is tried again");
-            }
-            Event::Left => tracing::info!(peer = peer.name, "left the ring"),
-            Event::Departed(id) => {
-                tracing::info!(peer = peer.name, %id, "a neighbor is gone without a word");
-            }
-            Event::NeighborsChanged | Event::SlotHeard { .. } => {}
+            _ => {}
         }
     }
 
@@ -175,33 +167,5 @@ fn refusal(reason: Failure) -> Reply {
         Failure::Refused(Refusal::NotOwner) => {
             Reply::Failed("nobody feels responsible for the key; try again".to_owned())
         }
-    }
-}
-
-/// Whether a peer is part of nothing any more, and all is said.
-pub(super) fn has_left(peer: &Peer) -> bool {
-    let has_group = peer.node.locality().is_some_and(|locality| locality.group().is_some());
-    !peer.node.ring().is_joined() && !has_group && peer.node.queue().is_empty()
-}
-
-/// Says what a group is up to.
-pub(super) fn note_group(peer: &Peer, event: &locality::Event) {
-    use locality::Event as Group;
-    let peer = &peer.name;
-    match event {
-        Group::Joined { group, leader, steps, .. } => {
-            tracing::info!(peer, %group, %leader, tested = steps, "member of a group");
-        }
-        Group::Founded { group, steps, .. } => {
-            tracing::info!(peer, %group, tested = steps, "founded a group");
-        }
-        Group::BootFailed { failures } => {
-            tracing::warn!(peer, failures, "no rendezvous answers; it is tried again");
-        }
-        Group::Left { group } => tracing::info!(peer, %group, "left the group"),
-        Group::LeaderChanged { group, leader } => {
-            tracing::info!(peer, %group, %leader, "another peer leads the group");
-        }
-        other => tracing::debug!(peer, event = ?other, "the group"),
     }
 }

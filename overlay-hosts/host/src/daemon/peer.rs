@@ -52,6 +52,12 @@ pub(crate) struct Peer {
     pub(crate) link: Link,
     /// News that the daemon has not seen yet.
     pub(crate) events: Vec<Event>,
+    /// Part of a ring, as far as its machine has told.
+    pub(super) is_in_ring: bool,
+    /// Where no ring answers it may begin one; where no rendezvous answers, found a group.
+    pub(super) may_begin: bool,
+    /// See `may_begin`.
+    pub(super) may_found: bool,
     pub(super) folder: PathBuf,
     pub(super) own_addresses: Vec<SocketAddr>,
     pub(super) next_upkeep: Time,

@@ -1,5 +1,6 @@
 //! What it takes until a peer runs: its key, its sockets, its addresses, what it had kept.
 
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
@@ -17,15 +18,16 @@ use super::clock::Clock;
 use super::link::Link;
 use super::peer::{Datagrams, Peer};
 use super::reach::Reach;
+use super::relay;
 use crate::config::{self, Boot, Config, SealKind, Transport};
-use crate::state::{self, PrivateKey};
+use crate::state;
 
-/// A peer that runs, and its key, which is its own while this is held.
+/// A peer that runs, and its keys, which are its own while their files are held.
 pub(super) fn start(
     config: &Config,
     peer: &config::Peer,
     clock: Clock,
-) -> Result<(Peer, PrivateKey), StartError> {
+) -> Result<(Peer, Vec<File>), StartError> {
     let folder = config.host.state_directory.join(&peer.name);
     state::make_folder(&folder)?;
     let key = state::private_key(&peer.identity_file)?;
@@ -34,8 +36,12 @@ pub(super) fn start(
         // Without signatures the public key is a name alone.
         SealKind::Open => Identity::open(Identity::signed(&key.octets).key),
     };
-    let (link, transport) = open_link(config, peer)?;
-    let own_addresses = addresses(config, peer)?;
+    let Opened { link, transport, lease, relay_key } = open_link(config, peer)?;
+    let own_addresses = match lease {
+        Some(address) => vec![SocketAddr::new(address, peer.port())],
+        None => addresses(config, peer)?,
+    };
+    let held = [Some(key.held), relay_key].into_iter().flatten().collect();
     let contact = contact(identity.id, &own_addresses);
     let mut seed = [0; 8];
     fill_random(&mut seed);
@@ -59,12 +65,15 @@ pub(super) fn start(
         transport,
         link,
         events: Vec::new(),
+        is_in_ring: false,
+        may_begin: false,
+        may_found: false,
         folder,
         own_addresses,
         next_upkeep: clock.now().time,
         is_behind: true,
     };
-    Ok((peer, key))
+    Ok((peer, held))
 }
 
 fn contact(id: PeerId, addresses: &[SocketAddr]) -> Contact {
@@ -72,28 +81,58 @@ fn contact(id: PeerId, addresses: &[SocketAddr]) -> Contact {
     Contact { id, address: addresses[0], others, swap: None }
 }
 
-/// Its sockets, and what it does with several receivers.
-fn open_link(config: &Config, peer: &config::Peer) -> Result<(Link, Transport), StartError> {
-    let wanted = config.host.transport;
-    let refused = |why: HostError| StartError::Xcast { peer: peer.name.clone(), why };
-    if wanted != Transport::Unicast {
-        let options = Options { interface: config.host.interface.clone(), ..Options::default() };
-        let opened = Link::xcast(&peer.listen, read_code_points(config)?, options);
-        match (opened, wanted) {
-            (Ok(link), _) => return Ok((link, wanted)),
-            (Err(error), Transport::Auto) => {
-                tracing::warn!(peer = peer.name, "{}; it goes on by unicast alone", refused(error))
-            }
-            (Err(error), _) => return Err(refused(error)),
-        }
+/// Its sockets, and what goes with them.
+struct Opened {
+    link: Link,
+    /// What it does with several receivers.
+    transport: Transport,
+    /// The address that a relay has leased.
+    lease: Option<IpAddr>,
+    /// The file of the key by which relays know it.
+    relay_key: Option<File>,
+}
+
+fn open_link(config: &Config, peer: &config::Peer) -> Result<Opened, StartError> {
+    let transport = config.host.transport;
+    if transport == Transport::Unicast {
+        return open_plain(peer);
     }
-    let opened = Link::plain(&peer.listen);
-    let link = opened.map_err(|error| StartError::Listen {
+    if let Some(file) = &config.host.relays_file {
+        return open_by_relay(config, peer, file);
+    }
+    let refused = |why: HostError| StartError::Xcast { peer: peer.name.clone(), why };
+    let options = Options { interface: config.host.interface.clone(), ..Options::default() };
+    match (Link::xcast(&peer.listen, read_code_points(config)?, options), transport) {
+        (Ok(link), _) => Ok(Opened { link, transport, lease: None, relay_key: None }),
+        (Err(error), Transport::Auto) => {
+            tracing::warn!("{}; it goes on by unicast alone", refused(error));
+            open_plain(peer)
+        }
+        (Err(error), _) => Err(refused(error)),
+    }
+}
+
+fn open_plain(peer: &config::Peer) -> Result<Opened, StartError> {
+    let link = Link::plain(&peer.listen).map_err(|error| StartError::Listen {
         peer: peer.name.clone(),
         at: peer.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         error,
     })?;
-    Ok((link, Transport::Unicast))
+    Ok(Opened { link, transport: Transport::Unicast, lease: None, relay_key: None })
+}
+
+fn open_by_relay(config: &Config, peer: &config::Peer, file: &Path) -> Result<Opened, StartError> {
+    let refused = |why: String| StartError::Relay { peer: peer.name.clone(), why };
+    let (relay, held) = relay::read(file, &peer.listen).map_err(refused)?;
+    let options = Options { relay: Some(relay), ..Options::default() };
+    let opened = Link::xcast(&peer.listen, read_code_points(config)?, options);
+    let mut link = opened.map_err(|error| refused(error.to_string()))?;
+    let lease = match &mut link {
+        Link::Plain(_) => None,
+        Link::Xcast(xcast) => Some(relay::leased(xcast.socket()).map_err(refused)?),
+    };
+    tracing::info!(peer = peer.name, address = ?lease, "a relay has leased an address");
+    Ok(Opened { link, transport: config.host.transport, lease, relay_key: Some(held) })
 }
 
 fn read_code_points(config: &Config) -> Result<CodePoints, StartError> {

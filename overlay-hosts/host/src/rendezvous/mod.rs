@@ -119,3 +119,6 @@ fn by_dhcp(plan: &Rendezvous) -> Result<Vec<SocketAddr>, String> {
     let settings = Settings::of_interface(interface, plan.dhcp_option);
     settings.and_then(|settings| inform(&settings)).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests;
