@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[allow(unreachable_pub)]
 mod support;
 
 use overlay_host::control::{Question, Topic};

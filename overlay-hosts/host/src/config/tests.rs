@@ -116,7 +116,7 @@ fn all_errors_come_at_once_each_where_it_is() {
         "x:8:15: error: `dhcp-option` must be between 224 and 254, found `3`",
         "x:10:13: error: `heartbeat` must be a string, found an integer",
         "x:11:1: error: unknown key `heartbeet`, did you mean `heartbeat`?",
-        "x:12:1: error: unknown table `[paralel]`, did you mean `[parallel]`?",
+        "x:12:2: error: unknown table `[paralel]`, did you mean `[parallel]`?",
     ];
     for line in expected {
         assert!(found.contains(line), "{line}\nis not in\n{found}");
