@@ -29,8 +29,10 @@ pub(super) struct Arrived {
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Left {
-    /// Packets.
-    pub(super) packets: u64,
+    /// Packets for one receiver each, in plain form.
+    pub(super) plain: u64,
+    /// Packets in Xcast form.
+    pub(super) xcast: u64,
     /// Receivers that none of them is for.
     pub(super) unsent: u64,
 }
@@ -87,7 +89,7 @@ impl Link {
     pub(super) fn send(&mut self, to: SocketAddr, bytes: &[u8]) -> Left {
         match self {
             Link::Plain(plain) => plain.send(to, bytes),
-            Link::Xcast(xcast) => xcast.send(&[to], bytes),
+            Link::Xcast(xcast) => xcast.send_one(to, bytes),
         }
     }
 
@@ -95,7 +97,7 @@ impl Link {
     pub(super) fn send_together(&mut self, to: &[SocketAddr], bytes: &[u8]) -> Option<Left> {
         match self {
             Link::Plain(_) => None,
-            Link::Xcast(xcast) => Some(xcast.send(to, bytes)),
+            Link::Xcast(xcast) => Some(xcast.send_together(to, bytes)),
         }
     }
 
@@ -141,14 +143,14 @@ impl Plain {
         };
         let sent = self.sockets.iter().find(is_of).map(|socket| socket.send_to(bytes, to));
         match sent {
-            Some(Ok(_)) => Left { packets: 1, unsent: 0 },
+            Some(Ok(_)) => Left { plain: 1, ..Left::default() },
             Some(Err(error)) => {
                 tracing::debug!(%to, %error, "a datagram was not sent");
-                Left { packets: 0, unsent: 1 }
+                Left { unsent: 1, ..Left::default() }
             }
             None => {
                 tracing::debug!(%to, "there is no socket of this IP version");
-                Left { packets: 0, unsent: 1 }
+                Left { unsent: 1, ..Left::default() }
             }
         }
     }
@@ -193,6 +195,32 @@ impl Xcast {
         }))
     }
 
+    fn send_one(&mut self, to: SocketAddr, bytes: &[u8]) -> Left {
+        let Left { plain, xcast, unsent } = self.send(&[to], bytes);
+        Left { plain: plain + xcast, xcast: 0, unsent }
+    }
+
+    /// Where the gateway does not handle Xcast, or receivers are on this host's own links, the
+    /// socket sends plain copies: those count as what they are.
+    fn send_together(&mut self, to: &[SocketAddr], bytes: &[u8]) -> Left {
+        let copies = |socket: &XcastSocket| {
+            let counters = socket.counters();
+            let plain = counters.unicast_conversions + counters.premature_unicast_conversions;
+            (counters.replicas_sent, plain)
+        };
+        let (replicas, plain) = copies(&self.socket);
+        let left = self.send(to, bytes);
+        let (replicas, plain) = {
+            let (more_replicas, more_plain) = copies(&self.socket);
+            (more_replicas - replicas, more_plain - plain)
+        };
+        match replicas {
+            // All are held until a neighbor is known, or went to a relay.
+            0 => left,
+            _ => Left { plain, xcast: replicas.saturating_sub(plain), ..left },
+        }
+    }
+
     fn send(&mut self, to: &[SocketAddr], bytes: &[u8]) -> Left {
         debug_assert!(bytes.len() <= DATAGRAM_LEN_MAX);
         let destination =
@@ -213,11 +241,11 @@ impl Xcast {
                     let (to, reason) = (to[unsent.index], unsent.reason.name());
                     tracing::debug!(%to, reason, "a datagram was not sent");
                 }
-                Left { packets: sent.packets as u64, unsent: sent.unsent.len() as u64 }
+                Left { plain: 0, xcast: sent.packets as u64, unsent: sent.unsent.len() as u64 }
             }
             Err(error) => {
                 tracing::debug!(%error, "a datagram was not sent");
-                Left { packets: 0, unsent: to.len() as u64 }
+                Left { unsent: to.len() as u64, ..Left::default() }
             }
         }
     }

@@ -45,10 +45,12 @@ use peer::Peer;
 const SIGNAL: Token = Token(0);
 const WAKE: Token = Token(1);
 const SOCKETS: Token = Token(2);
-/// Calls that are answered before something else gets its turn.
+/// Calls that are answered before something else gets its turn: no more wait at the same time.
 const CALLS_AT_ONCE: usize = 64;
 /// How long leaving may take.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
+/// How long after those that were found have not answered others are looked for.
+const SEARCH_AGAIN_INTERVAL: Duration = Duration::from_secs(30);
 /// How long to wait until rendezvous are looked for again.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -267,10 +269,6 @@ impl Daemon {
             let Ok((request, sender)) = self.server.calls.try_recv() else { return };
             self.answer((request, sender));
         }
-        // The rest must not wait for another event.
-        if let Some(first) = self.peers.first_mut() {
-            first.is_behind = true;
-        }
     }
 
     fn answer(&mut self, (request, sender): Call<Request>) {
@@ -299,16 +297,20 @@ impl Daemon {
     }
 
     fn follow_search(&mut self) {
-        if let Some(found) = self.search.poll() {
+        let found = self.search.poll();
+        if self.end.is_some() {
+            return;
+        }
+        if let Some(found) = found {
             self.join(&found);
         }
         let now = self.clock.now().time;
-        if self.next_search.is_some_and(|at| at <= now) && self.end.is_none() {
+        if self.next_search.is_some_and(|at| at <= now) {
             self.begin_search();
         }
     }
 
-    /// Has all peers that are part of nothing join whoever was found.
+    /// Has all peers that are part of nothing join whoever was found, unless they try already.
     fn join(&mut self, found: &Found) {
         for problem in &found.problems {
             tracing::warn!("a rendezvous was not found: {problem}");
@@ -330,11 +332,17 @@ impl Daemon {
             }
             boot.retain(|address| !peer.own_addresses.contains(address));
             boot.dedup();
+            if peer.is_in_ring || peer.boot.as_ref() == Some(&boot) {
+                continue;
+            }
+            peer.boot = Some(boot.clone());
             (peer.may_begin, peer.may_found) = (begins && index == 0, begins && index == 0);
             if boot.is_empty() {
                 tracing::info!(peer = peer.name, "begins a network of its own");
             }
             let command = locality::Command::Join(boot.clone());
+            // What it has asked in vain so far is given up.
+            peer.input(Input::Ring(ring::Command::Leave), now, &self.writer);
             peer.input(Input::Ring(ring::Command::Join(boot)), now, &self.writer);
             peer.input(Input::Locality(command), now, &self.writer);
         }
@@ -347,6 +355,10 @@ impl Daemon {
                 match event {
                     Event::Ring(event) => {
                         membership::ring(peer, &event, now, &self.writer);
+                        let again = now.time + SEARCH_AGAIN_INTERVAL;
+                        if event == ring::Event::JoinFailed && self.end.is_none() {
+                            self.next_search = self.next_search.or(Some(again));
+                        }
                         self.operations.ring(index, event);
                     }
                     Event::Locality(event) => {

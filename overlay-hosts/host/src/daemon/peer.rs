@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use overlay_protocols::machine::{Output, Send};
+use overlay_protocols::machine::{Class, Output, Send};
 use overlay_protocols::node::{Event, Input, OverlayNode};
 use overlay_protocols::{Endpoint, Now, Time};
 
@@ -41,6 +41,21 @@ pub(crate) struct Datagrams {
     pub(crate) failures: u64,
 }
 
+impl Datagrams {
+    /// A datagram of `len` octets to `receivers` has left so.
+    fn count(&mut self, left: Left, receivers: usize, len: usize) {
+        let len = len as u64;
+        self.unicast_packets += left.plain;
+        self.unicast_bytes += left.plain * len;
+        self.xcast_packets += left.xcast;
+        self.xcast_bytes += left.xcast * len;
+        if left.xcast > 0 {
+            self.xcast_receivers += (receivers as u64).saturating_sub(left.unsent + left.plain);
+        }
+        self.unsent += left.unsent;
+    }
+}
+
 /// One peer.
 pub(crate) struct Peer {
     pub(crate) name: String,
@@ -52,6 +67,8 @@ pub(crate) struct Peer {
     pub(crate) link: Link,
     /// News that the daemon has not seen yet.
     pub(crate) events: Vec<Event>,
+    /// Whom it has asked to let it in.
+    pub(super) boot: Option<Vec<SocketAddr>>,
     /// Part of a ring, as far as its machine has told.
     pub(super) is_in_ring: bool,
     /// Where no ring answers it may begin one; where no rendezvous answers, found a group.
@@ -61,6 +78,8 @@ pub(crate) struct Peer {
     pub(super) folder: PathBuf,
     pub(super) own_addresses: Vec<SocketAddr>,
     pub(super) next_upkeep: Time,
+    /// Receiving has failed: it is tried again with the next upkeep.
+    pub(super) has_failed: bool,
     /// There is more to do at once.
     pub(super) is_behind: bool,
 }
@@ -74,7 +93,7 @@ impl Peer {
 
     /// Does what is there to do, within bounds.
     pub(super) fn turn(&mut self, clock: Clock, writer: &Writer) {
-        self.is_behind = false;
+        (self.is_behind, self.has_failed) = (false, false);
         self.receive(clock, writer);
         for _ in 0..TIMEOUTS_AT_ONCE {
             let now = clock.now();
@@ -90,7 +109,7 @@ impl Peer {
 
     /// When it wants its next turn, though nothing comes.
     pub(super) fn deadline(&self) -> Option<Time> {
-        let upkeep = self.link.needs_upkeep().then_some(self.next_upkeep);
+        let upkeep = (self.link.needs_upkeep() || self.has_failed).then_some(self.next_upkeep);
         let timeout = self.node.poll_timeout().map(|(at, _)| at);
         let probes = self.probes().then(|| self.reach.deadline()).flatten();
         let behind = self.is_behind.then_some(Time(0));
@@ -109,7 +128,6 @@ impl Peer {
                 Ok(None) => return,
                 Err(error) => {
                     self.note_failure(&error);
-                    self.is_behind = true;
                     return;
                 }
             };
@@ -127,6 +145,7 @@ impl Peer {
     /// An earlier datagram that did not arrive, or the system is short of something: either passes.
     fn note_failure(&mut self, error: &io::Error) {
         self.datagrams.failures += 1;
+        self.has_failed = true;
         tracing::debug!(peer = self.name, %error, "cannot receive for a moment");
     }
 
@@ -149,7 +168,7 @@ impl Peer {
                         protocol,
                         shared: message,
                         parts: Vec::new(),
-                        class: overlay_protocols::machine::Class::Immediate,
+                        class: Class::Immediate,
                     };
                     self.send_alone(&pair, 0, now);
                     self.send_alone(&pair, 0, now);
@@ -169,10 +188,7 @@ impl Peer {
     }
 
     fn send(&mut self, send: &Send, now: Now) {
-        if send.to.len() > 1
-            && self.probes()
-            && send.class == overlay_protocols::machine::Class::Queued
-        {
+        if send.to.len() > 1 && self.probes() && send.class == Class::Queued {
             self.reach.note_used(&send.to, now.time);
         }
         let is_reached = |index: usize| self.reach.is_reached(&send.to[index].address, now.time);
@@ -181,12 +197,7 @@ impl Peer {
             let bytes = self.node.datagram(send, &list, now);
             let to: Vec<SocketAddr> = list.iter().map(|index| send.to[*index].address).collect();
             match self.link.send_together(&to, &bytes) {
-                Some(left) => {
-                    self.datagrams.xcast_packets += left.packets;
-                    self.datagrams.xcast_bytes += left.packets * bytes.len() as u64;
-                    self.datagrams.xcast_receivers += to.len() as u64 - left.unsent;
-                    self.datagrams.unsent += left.unsent;
-                }
+                Some(left) => self.datagrams.count(left, to.len(), bytes.len()),
                 None => plan.alone.extend(list),
             }
         }
@@ -197,9 +208,7 @@ impl Peer {
 
     fn send_alone(&mut self, send: &Send, index: usize, now: Now) {
         let bytes = self.node.datagram(send, &[index], now);
-        let Left { packets, unsent } = self.link.send(send.to[index].address, &bytes);
-        self.datagrams.unicast_packets += packets;
-        self.datagrams.unicast_bytes += packets * bytes.len() as u64;
-        self.datagrams.unsent += unsent;
+        let left = self.link.send(send.to[index].address, &bytes);
+        self.datagrams.count(left, 1, bytes.len());
     }
 }

@@ -65,12 +65,14 @@ pub(super) fn start(
         transport,
         link,
         events: Vec::new(),
+        boot: None,
         is_in_ring: false,
         may_begin: false,
         may_found: false,
         folder,
         own_addresses,
         next_upkeep: clock.now().time,
+        has_failed: false,
         is_behind: true,
     };
     Ok((peer, held))
@@ -105,7 +107,11 @@ fn open_link(config: &Config, peer: &config::Peer) -> Result<Opened, StartError>
     match (Link::xcast(&peer.listen, read_code_points(config)?, options), transport) {
         (Ok(link), _) => Ok(Opened { link, transport, lease: None, relay_key: None }),
         (Err(error), Transport::Auto) => {
-            tracing::warn!("{}; it goes on by unicast alone", refused(error));
+            let name = &peer.name;
+            tracing::warn!(
+                peer = name,
+                "Xcast cannot be used: {error}; it goes on by unicast alone"
+            );
             open_plain(peer)
         }
         (Err(error), _) => Err(refused(error)),
