@@ -37,6 +37,8 @@ impl Fingers {
     pub(super) fn offer(&mut self, contact: &Contact, reach: RingId) {
         let distance = contact.position().clockwise_from(self.me);
         let Some(slot) = distance.highest_bit().filter(|_| distance > reach) else { return };
+        // It may have stood elsewhere.
+        self.fingers.retain(|old| old.contact.id != contact.id || u32::from(old.slot) == slot);
         let finger = Finger { slot: slot as u8, distance, contact: contact.clone() };
         let place = self.fingers.partition_point(|finger| u32::from(finger.slot) < slot);
         match self.fingers.get_mut(place) {

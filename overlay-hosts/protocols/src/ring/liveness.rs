@@ -58,12 +58,13 @@ impl Ring {
     /// Tells the leaf set that this peer is there, and looks who of it is silent.
     pub(super) fn beat(&mut self, now: Time) {
         self.timers.heartbeat = now + self.config.heartbeat;
+        if core::mem::take(&mut self.announce) {
+            // First, or who hears the new digest would ask for it.
+            self.announce_to(self.leaves.endpoints(), true, Class::Queued);
+        }
         let heartbeat =
             Message::Heartbeat { digest: self.leaves.digest(), slots: self.slots.clone() };
         self.send_all(self.leaves.endpoints(), &heartbeat, Class::Queued);
-        if core::mem::take(&mut self.announce) {
-            self.announce_to(self.leaves.endpoints(), true, Class::Queued);
-        }
         let patience = self.config.heartbeat * self.config.missed;
         let is_silent = |heard: Time| now.since(heard) > patience;
         let silent: Vec<PeerId> = self
@@ -89,7 +90,7 @@ impl Ring {
     }
 
     /// A heartbeat has come.
-    pub(super) fn heard(&mut self, from: Endpoint, digest: u32, slots: Vec<Slot>, now: Time) {
+    pub(super) fn heard(&mut self, from: Endpoint, digest: u32, slots: Vec<Slot>) {
         if !self.is_member() {
             return;
         }
@@ -99,7 +100,6 @@ impl Ring {
             // Of a stranger, too: it takes this peer for a neighbor, so one of both should learn.
             self.send(from, &Message::AskLeaves { me: self.me.clone() }, Class::Queued);
         }
-        let _ = now;
         for Slot { tag, bytes } in slots {
             self.out.event(Event::SlotHeard { from, tag, bytes });
         }
@@ -109,7 +109,7 @@ impl Ring {
     pub(super) fn tell_leaves(&mut self, asker: &Contact, from: Endpoint, now: Time) {
         if self.is_member() {
             self.meet(asker, now);
-            self.announce_to(alloc::vec![from], true, Class::Queued);
+            self.announce_to(alloc::vec![from], false, Class::Queued);
         }
     }
 

@@ -1,19 +1,19 @@
 //! The DHT (seed 003 paragraphs 0041 to 0044): a ring of 2^160 places, of which each peer owns those
 //! from its predecessor's, without it, to its own.
 //!
-//! 1. **Join** ([`membership`]): ping who is known, look up the owner of one's own place, ask it;
+//! 1. **Join** (`membership`): ping who is known, look up the owner of one's own place, ask it;
 //!    it gives its leaf set, which is told of the newcomer.
-//! 2. **Leaf set** ([`leaf_set`], [`liveness`]): r neighbors on each side. One heartbeat to all of
+//! 2. **Leaf set** (`leaf_set`, `liveness`): r neighbors on each side. One heartbeat to all of
 //!    them is one output, and carries a digest of the sender's leaf set; who has seen another asks
 //!    for it. A peer heard of from others is pinged before it is believed in; one that is silent,
 //!    or that somebody reports, is pinged before it is given up, and then reported in turn.
-//! 3. **Lookup** ([`routing`], [`lookup`]): iterative. Who looks something up asks one peer after
+//! 3. **Lookup** (`routing`, `lookup`): iterative. Who looks something up asks one peer after
 //!    the other, each names nearer ones, and the last answer is the owner's own: a dead owner never
 //!    answers. Who does not answer is named in the next question; its heir pings it at once, and
 //!    takes over within two timeouts.
-//! 4. **Storage** ([`requests`], [`storage`], [`replication`]): an owner holds a record together
+//! 4. **Storage** (`requests`, `storage`, `replication`): an owner holds a record together
 //!    with its next successors; holders compare digests of ranges, and send what differs.
-//! 5. **Split and heal** ([`liveness`]): peers that have gone are pinged now and then; one that is
+//! 5. **Split and heal** (`liveness`): peers that have gone are pinged now and then; one that is
 //!    back is asked for the owner of one's own place, and if that is somebody else there are two
 //!    rings, which grow together from there.
 //!
@@ -28,6 +28,7 @@ mod liveness;
 mod lookup;
 mod membership;
 mod message;
+mod news;
 mod replication;
 mod requests;
 mod round_trip;
@@ -41,6 +42,7 @@ use core::net::SocketAddr;
 
 pub use config::*;
 pub use message::Refusal;
+pub use news::{Command, Event, Failure};
 pub use storage::Record;
 pub use view::{LeafView, RingView};
 
@@ -70,146 +72,6 @@ pub enum Input<'a> {
     Message(Received<'a>),
     /// Somebody wants something.
     Command(Command),
-}
-
-/// What can be asked of it. `request` is any number; what becomes of it is told under that.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Become part of the ring of whoever is at these addresses, or was known before a restart;
-    /// with neither, begin one.
-    Join(Vec<SocketAddr>),
-    /// Leave properly: keys are handed over, the leaf set is told.
-    Leave,
-    /// Be part of a ring at once, with these neighbors and peers farther away: how simulations of
-    /// large rings begin.
-    Preset {
-        /// The nearest peers on both sides, in any order.
-        leaves: Vec<Contact>,
-        /// Peers farther away, in any order.
-        fingers: Vec<Contact>,
-    },
-    /// Whose is this key?
-    Lookup {
-        /// The asker's number.
-        request: u64,
-        /// The key.
-        key: RingId,
-    },
-    /// Store a value under a key (seed 003 paragraph 0037: DHT_insert).
-    Insert {
-        /// The asker's number.
-        request: u64,
-        /// The key.
-        key: RingId,
-        /// At most [`VALUE_LEN_MAX`] octets.
-        value: Vec<u8>,
-    },
-    /// The value under a key (DHT_lookup).
-    Get {
-        /// The asker's number.
-        request: u64,
-        /// The key.
-        key: RingId,
-    },
-    /// The value under a key from a host that is known to hold it, without routing (DHT_direct).
-    Direct {
-        /// The asker's number.
-        request: u64,
-        /// The key.
-        key: RingId,
-        /// Who holds it.
-        host: Contact,
-    },
-    /// What heartbeats say for a layer above from now on; empty: nothing any more.
-    SetSlot {
-        /// Whose.
-        tag: u8,
-        /// At most [`SLOT_LEN_MAX`] octets; at most [`SLOTS_MAX`] layers have a slot.
-        bytes: Vec<u8>,
-    },
-}
-
-/// What it tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Part of the ring.
-    Joined,
-    /// Nobody lets it in so far; it tries again.
-    JoinFailed,
-    /// Not part of the ring any more.
-    Left,
-    /// The leaf set is another, and with it maybe the zone.
-    NeighborsChanged,
-    /// A neighbor is gone without a word.
-    Departed(PeerId),
-    /// The owner of a key, as it says itself.
-    Found {
-        /// The asker's number.
-        request: u64,
-        /// The key.
-        key: RingId,
-        /// Who owns it.
-        owner: Contact,
-        /// From peer to peer, how many steps it was to the owner; 0: the asker is it.
-        hops: u32,
-        /// Questions on the way that were not answered in time.
-        timeouts: u32,
-    },
-    /// A value is stored.
-    Inserted {
-        /// The asker's number.
-        request: u64,
-        /// The key.
-        key: RingId,
-        /// Who owns it.
-        owner: Contact,
-        /// The version that it has now.
-        version: u64,
-        /// Peers that hold it, the owner too.
-        copies: u32,
-    },
-    /// What is held under a key.
-    Value {
-        /// The asker's number.
-        request: u64,
-        /// The key.
-        key: RingId,
-        /// Who said so.
-        host: Contact,
-        /// Nothing is held there if it is `None`.
-        record: Option<Record>,
-    },
-    /// What was asked has failed.
-    Failed {
-        /// The asker's number.
-        request: u64,
-        /// The key.
-        key: RingId,
-        /// Why.
-        reason: Failure,
-    },
-    /// A neighbor's heartbeat says this for a layer above.
-    SlotHeard {
-        /// The neighbor.
-        from: Endpoint,
-        /// Which layer.
-        tag: u8,
-        /// What.
-        bytes: Vec<u8>,
-    },
-}
-
-/// Why something that was asked has failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// This peer is not part of a ring.
-    NotJoined,
-    /// Too much is under way.
-    Busy,
-    /// No answer in time.
-    TimedOut,
-    /// The owner does not take it.
-    Refused(Refusal),
 }
 
 /// One peer's place on the ring.
@@ -408,7 +270,7 @@ impl Ring {
             leaf.heard = now.time;
         }
         match message {
-            Message::Heartbeat { digest, slots } => self.heard(from, digest, slots, now.time),
+            Message::Heartbeat { digest, slots } => self.heard(from, digest, slots),
             Message::Leaves { digest, again, me, leaves } => {
                 self.learn_leaves(&me, digest, again, &leaves, now.time)?;
             }
