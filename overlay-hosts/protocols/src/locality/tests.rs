@@ -1,4 +1,13 @@
 //! Groups in a small network: hosts have places, and latencies between them.
+//!
+//! | claims of seed 000 | shown by |
+//! | --- | --- |
+//! | 1, 2, 6 to 9, 17 to 20, 32 to 34 | `join`: figure 7's search, the strict tolerance, the limits |
+//! | 3 to 5, 11, 31, 40 | `join`: round trip, one way, hops |
+//! | 10, 12 to 14, 35 to 37 | `crowd`: peers group themselves; `join`: the strict tolerance |
+//! | 15, 16, 25 to 30, 38, 39, 41 | `join`: a new group links to 720 and then measures 718 |
+//! | 21, 22 | `leadership`: succession in the order of the list, Alive |
+//! | 23, 24 | `leadership`: a neighboring group that is gone; `messages`: a full leader |
 
 mod crowd;
 mod join;

@@ -1,4 +1,5 @@
-//! Many hosts on a transit-stub network, without sockets and sealing: who is whose neighbor then.
+//! Many hosts on a transit-stub network, without sockets and sealing: who is whose neighbor then
+//! (seed 001 paragraphs 0029 and 0034; seed 000 claims 10 to 14 and 35 to 37).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};

@@ -217,3 +217,52 @@ fn a_steady_alive_is_tiny() {
     });
     assert!(alive.unwrap() <= 56, "{alive:?} octets");
 }
+
+#[test]
+fn with_one_message_in_twenty_lost_the_leader_stays_the_same() {
+    for seed in 0..5u64 {
+        let mut net = one_group(30, Config::default());
+        net.latency = Box::new(move |from, to, at| {
+            let stream = (from * 1000 + to) as u64;
+            (Random::new(seed ^ at.0, stream).below(20) > 0).then_some(ms(1))
+        });
+        net.run(seconds(180));
+        assert_eq!(leaders(&net), [Some(id(0))], "seed {seed}");
+        assert!(locality(&net, 0).leadership().len() >= 8, "seed {seed}");
+        let reign = locality(&net, 0).reign().unwrap();
+        assert_eq!(reign.term, 0, "seed {seed}: nobody else has led in between");
+    }
+}
+
+#[test]
+fn the_last_member_that_leaves_takes_the_group_with_it() {
+    let mut net = Net::new(ms(1));
+    (0..2).for_each(|_| {
+        net.start(node_config(Config::default()));
+    });
+    distances(&mut net, |_, _| 100_000);
+    join(&mut net, 0, &[]);
+    join(&mut net, 1, &[0]);
+    net.run(seconds(10));
+    assert_eq!(locality(&net, 0).neighbors().len(), 1);
+    command(&mut net, 1, Command::Leave);
+    net.run(seconds(1));
+    assert!(locality(&net, 1).group().is_none());
+    assert!(locality(&net, 0).neighbors().is_empty(), "its neighbor is told");
+}
+
+#[test]
+fn a_neighboring_group_that_is_gone_is_a_neighbor_no_more() {
+    let mut net = Net::new(ms(1));
+    (0..2).for_each(|_| {
+        net.start(node_config(Config::default()));
+    });
+    distances(&mut net, |_, _| 100_000);
+    join(&mut net, 0, &[]);
+    join(&mut net, 1, &[0]);
+    net.run(seconds(10));
+    net.crash(1);
+    net.run(seconds(80));
+    assert!(locality(&net, 0).neighbors().is_empty());
+    assert!(events(&net, 0).any(|event| matches!(event, Event::GroupUnlinked { .. })));
+}
