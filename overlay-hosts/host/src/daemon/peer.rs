@@ -162,16 +162,11 @@ impl Peer {
         while let Some(output) = self.node.poll_output() {
             match output {
                 Output::Send(send) => self.send(&send, now),
-                Output::Pair { to, size: _, protocol, message } => {
-                    let pair = Send {
-                        to: vec![to],
-                        protocol,
-                        shared: message,
-                        parts: Vec::new(),
-                        class: Class::Immediate,
-                    };
-                    self.send_alone(&pair, 0, now);
-                    self.send_alone(&pair, 0, now);
+                Output::Pair { to, size, protocol, message } => {
+                    // Both are made before the first leaves.
+                    let mut padded = || self.node.padded(to, size, protocol, &message, now);
+                    let pair = [padded(), padded()];
+                    pair.iter().for_each(|bytes| self.send_to(to.address, bytes));
                 }
                 Output::Store { key, bytes } => writer.store(&self.folder, key, bytes),
                 Output::Event(Event::XcastReaches(from)) => self.note_reached(from, now),
@@ -208,7 +203,11 @@ impl Peer {
 
     fn send_alone(&mut self, send: &Send, index: usize, now: Now) {
         let bytes = self.node.datagram(send, &[index], now);
-        let left = self.link.send(send.to[index].address, &bytes);
+        self.send_to(send.to[index].address, &bytes);
+    }
+
+    fn send_to(&mut self, to: SocketAddr, bytes: &[u8]) {
+        let left = self.link.send(to, bytes);
         self.datagrams.count(left, 1, bytes.len());
     }
 }
