@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Failure;
+use crate::io::affinity;
 use config::LinkArguments;
 use session::Session;
 
@@ -56,10 +57,17 @@ pub(super) struct LinkEmulator {
     /// core
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
     spin: Duration,
+    /// Run before ordinary programs, from 1 to 99: on a busy machine frames are late without. It
+    /// takes CAP_SYS_NICE; where that is missing it goes on without
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=99))]
+    priority: Option<i32>,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
 }
+
+/// The calling thread, to the kernel.
+const CALLER: i32 = 0;
 
 pub(super) fn run(emulator: &LinkEmulator) -> Result<(), Failure> {
     let links = match &emulator.file {
@@ -77,5 +85,11 @@ pub(super) fn run(emulator: &LinkEmulator) -> Result<(), Failure> {
         statistics: emulator.statistics,
         spin: emulator.spin,
     };
-    Session::open(&links, options)?.run()
+    let session = Session::open(&links, options)?;
+    if let Some(priority) = emulator.priority
+        && let Err(error) = affinity::run_first(CALLER, priority, false)
+    {
+        tracing::warn!(%error, "--priority {priority} is not to be had; frames may be late");
+    }
+    session.run()
 }
