@@ -286,6 +286,7 @@ lab_exec() {
   fi
   words=(PATH="$LAB_STATE:$PATH" XCAST_EXPERIMENT="$LAB_STATE/experiment.toml")
   if lab_is_router "$host"; then words+=(XCAST_SOCKET="$(lab_socket "$host")"); fi
+  if declare -F lab_variables >/dev/null; then mapfile -t -O "${#words[@]}" words < <(lab_variables "$host"); fi
   cd "${LAB_CWD:-.}" 2>/dev/null || cd /
   exec ip netns exec "$(lab_namespace "$host")" env -u LAB_INSIDE -u LAB_CWD -u LAB_INVOKED \
     "${words[@]}" "$@"
