@@ -3,7 +3,7 @@
 //! ```text
 //! octet 0-1    MAGIC    0x58 0x6f ("Xo")
 //! octet 2      VERSION  1
-//! octet 3      FLAGS    1: the seal is a signature; 2: there is a list of parts
+//! octet 3      FLAGS    1: the seal is a signature; 2: there is a list of parts; no others
 //! octet 4      PROTOCOL (machine::Protocol)
 //! octet 5      TYPE     the number of the message's variant, the first octet of its shared part
 //! octet 6-7    LENGTH   of the rest of the shared part, octets
@@ -12,7 +12,7 @@
 //! octet 48-55  SEQUENCE 1, 2, 3, ... of this epoch
 //! octet 56-59  SENT     the sender's wall clock when it sealed, seconds
 //! then         SHARED   LENGTH octets (postcard)
-//! then, flag 2 COUNT    of the parts, 1 to 255
+//! then, flag 2 COUNT    of the parts, 1 to 255; no tag twice
 //!              PARTS    COUNT times: TAG 4 octets (the receiver's identity begins so), LENGTH 2,
 //!                       PART
 //! then         SEAL     64 octets over all before
@@ -22,6 +22,7 @@
 //! to one peer alone has no list of parts: the part stands at the end of SHARED, so it is as long
 //! as the plain message. All peers agree on this (seed 002 paragraph 0028).
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use crate::drops::DropReason;
@@ -67,22 +68,32 @@ pub fn datagram_len(send: &Send, select: &[usize]) -> usize {
     OVERHEAD + send.shared.len() + parts + listed
 }
 
-/// The datagram to some of the receivers of a message, by their places in `send.to`: at most 255,
-/// and only ones with an identity if they have parts. The shared part is not empty.
-pub fn emit(send: &Send, select: &[usize], stamp: &Stamp, identity: &Identity) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(datagram_len(send, select));
+/// The datagram to some of the receivers of a message, by their places in `send.to`. `None` if there
+/// can be none: nobody is selected or a place is not there, several have parts and one of them no
+/// identity or two the same tag, a message is empty, or a length does not fit its field.
+pub fn emit(send: &Send, select: &[usize], stamp: &Stamp, identity: &Identity) -> Option<Vec<u8>> {
+    let is_there = |index: &usize| *index < send.to.len();
+    if select.is_empty() || !select.iter().all(is_there) {
+        return None;
+    }
     let alone = if let [only] = select { Some(send.part(*only)) } else { None };
     let listed = alone.is_none() && !send.parts.is_empty();
     let signed = if identity.seal.is_proof() { SIGNED } else { 0 };
-    let (kind, shared) = send.shared.split_first().unwrap_or((&0, &[]));
     let alone = alone.unwrap_or(&[]);
-    let length = shared.len() + alone.len();
+    // A plain message may stand in its part alone.
+    let (kind, shared, alone) = match (send.shared.split_first(), alone.split_first()) {
+        (Some((kind, shared)), _) => (kind, shared, alone),
+        (None, Some((kind, alone))) => (kind, &[][..], alone),
+        (None, None) => return None,
+    };
+    let length = u16::try_from(shared.len() + alone.len()).ok()?;
+    let mut bytes = Vec::with_capacity(datagram_len(send, select));
     bytes.extend(MAGIC);
     bytes.push(VERSION);
     bytes.push(signed | if listed { PARTED } else { 0 });
     bytes.push(send.protocol as u8);
     bytes.push(*kind);
-    bytes.extend(u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
+    bytes.extend(length.to_be_bytes());
     bytes.extend(stamp.key);
     bytes.extend(stamp.epoch.to_be_bytes());
     bytes.extend(stamp.sequence.to_be_bytes());
@@ -90,17 +101,25 @@ pub fn emit(send: &Send, select: &[usize], stamp: &Stamp, identity: &Identity) -
     bytes.extend(shared);
     bytes.extend(alone);
     if listed {
-        bytes.push(select.len() as u8);
-        for index in select {
-            let part = send.part(*index);
-            bytes.extend(send.to[*index].id.unwrap_or_default().tag().to_be_bytes());
-            bytes.extend((part.len() as u16).to_be_bytes());
-            bytes.extend(part);
-        }
+        emit_parts(send, select, &mut bytes)?;
     }
     let seal = identity.seal.seal(&bytes);
     bytes.extend(seal);
-    bytes
+    Some(bytes)
+}
+
+fn emit_parts(send: &Send, select: &[usize], bytes: &mut Vec<u8>) -> Option<()> {
+    bytes.push(u8::try_from(select.len()).ok()?);
+    let mut tags = BTreeSet::new();
+    for index in select {
+        let tag = send.to.get(*index)?.id?.tag();
+        let part = send.part(*index);
+        let is_new = tags.insert(tag);
+        bytes.extend(tag.to_be_bytes());
+        bytes.extend(u16::try_from(part.len()).ok().filter(|_| is_new)?.to_be_bytes());
+        bytes.extend(part);
+    }
+    Some(())
 }
 
 /// A datagram whose seal is genuine.
@@ -129,6 +148,9 @@ pub fn open(bytes: &[u8], me: PeerId, identity: &Identity) -> Result<Opened, Dro
     let flags = header[3];
     if (flags & SIGNED != 0) != identity.seal.is_proof() {
         return Err(DropReason::SealKind);
+    }
+    if flags & !(SIGNED | PARTED) != 0 {
+        return Err(DropReason::Malformed);
     }
     let (covered, seal) = bytes.split_last_chunk::<SEAL_LEN>().ok_or(DropReason::Truncated)?;
     let rest = covered.get(HEADER_LEN..).ok_or(DropReason::Truncated)?;
@@ -174,8 +196,8 @@ fn own_part(mut list: &[u8], me: PeerId) -> Result<&[u8], DropReason> {
         let length = usize::from(u16::from_be_bytes([high, low]));
         let part = list[PART_HEADER_LEN..].get(..length).ok_or(DropReason::Truncated)?;
         list = &list[PART_HEADER_LEN + length..];
-        if u32::from_be_bytes([a, b, c, d]) == me.tag() {
-            own = Some(part);
+        if u32::from_be_bytes([a, b, c, d]) == me.tag() && own.replace(part).is_some() {
+            return Err(DropReason::Malformed);
         }
     }
     match list.is_empty() {
@@ -183,3 +205,6 @@ fn own_part(mut list: &[u8], me: PeerId) -> Result<&[u8], DropReason> {
         false => Err(DropReason::Oversized),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ use crate::locality::{self, Locality};
 use crate::machine::{self, Class, Output, Protocol, Received, Send};
 use crate::parallel;
 use crate::pieces::{self, Piece, Reassembly};
+use crate::random::Random;
 use crate::replay::Replay;
 use crate::ring::{self, Ring};
 use crate::seal::{self, Identity};
@@ -33,6 +34,10 @@ pub const DATAGRAM_LEN_MAX: usize = 1232;
 pub const DESTINATIONS_MAX: usize = 50;
 /// Outputs that may wait for the driver; what comes then is lost, and counted.
 pub const OUTPUTS_MAX: usize = 16 * 1024;
+/// The stream of a seed that the node itself draws from; the machines have their own.
+const RANDOM_STREAM: u64 = 0x6e6f_6465;
+/// How long probes say the same; so an answer that counts is to one of the last two spans.
+const NONCE_HOLDS: Duration = Duration::from_secs(5);
 /// Unknown versions answered in a second.
 const VERSIONS_ANSWERED_MAX: u32 = 10;
 
@@ -105,7 +110,7 @@ pub struct Traffic {
     pub receivers: u64,
     /// Messages received.
     pub received: u64,
-    /// Outputs that the driver was too slow for.
+    /// Outputs that the driver was too slow for, and messages that are too long for pieces.
     pub lost: u64,
 }
 
@@ -116,7 +121,9 @@ pub struct OverlayNode {
     epoch: u64,
     sequence: u64,
     piece_number: u32,
-    probe_nonce: u64,
+    random: Random,
+    /// What probes say, and since when: the last two.
+    nonces: [Option<(u64, Time)>; 2],
     answered: (u64, u32),
     replay: Replay,
     reassembly: Reassembly,
@@ -153,7 +160,8 @@ impl OverlayNode {
             epoch: now.wall.0,
             sequence: 0,
             piece_number: 0,
-            probe_nonce: crate::random::Random::new(seed, 0).number(),
+            random: Random::new(seed, RANDOM_STREAM),
+            nonces: [None; 2],
             answered: (0, 0),
             replay: Replay::default(),
             reassembly: Reassembly::default(),
@@ -255,7 +263,9 @@ impl OverlayNode {
     }
 
     /// The datagram to some of the receivers of a message, by their places in `send.to`: to all of
-    /// them together by Xcast, or to one alone.
+    /// them together by Xcast, or to one alone. Empty, and counted as lost, if there can be none (see
+    /// [`envelope::emit`]): what [`poll_output`](OverlayNode::poll_output) gives can be sent whole
+    /// and to any of its receivers.
     pub fn datagram(&mut self, send: &Send, select: &[usize], now: Now) -> Vec<u8> {
         self.sequence += 1;
         let stamp = Stamp {
@@ -264,7 +274,10 @@ impl OverlayNode {
             sequence: self.sequence,
             sent: now.wall.seconds() as u32,
         };
-        envelope::emit(send, select, &stamp, &self.identity)
+        envelope::emit(send, select, &stamp, &self.identity).unwrap_or_else(|| {
+            self.traffic.lost += 1;
+            Vec::new()
+        })
     }
 
     fn open(
@@ -289,8 +302,9 @@ impl OverlayNode {
         Ok(opened)
     }
 
-    /// Tells who speaks another version which one is spoken here: never more octets than came, and
-    /// only so often, as nobody has proved to be at that address.
+    /// Tells who speaks another version which one is spoken here: fewer octets than came, so that
+    /// two who do not understand each other soon fall silent, and only so often, as nobody has
+    /// proved to be at that address.
     fn answer_version(&mut self, from: SocketAddr, bytes: &[u8], now: Now) {
         let second = now.time.0 / 1_000_000;
         if self.answered.0 != second {
@@ -300,7 +314,7 @@ impl OverlayNode {
         let spoken = alloc::vec![envelope::VERSION];
         let answer = Message::UnknownVersion { seen, spoken };
         let send = self.message(alloc::vec![from.into()], &answer, Class::Immediate);
-        let is_short = envelope::datagram_len(&send, &[0]) <= bytes.len();
+        let is_short = envelope::datagram_len(&send, &[0]) < bytes.len();
         if is_short && self.answered.1 < VERSIONS_ANSWERED_MAX {
             self.answered.1 += 1;
             self.put(Output::Send(send));
@@ -348,7 +362,7 @@ impl OverlayNode {
                 self.put(Output::Send(send));
                 Ok(())
             }
-            Message::Reached { nonce } if nonce == self.probe_nonce => {
+            Message::Reached { nonce } if self.has_asked(nonce) => {
                 self.put(Output::Event(Event::XcastReaches(received.from)));
                 Ok(())
             }
@@ -356,10 +370,22 @@ impl OverlayNode {
         }
     }
 
-    fn probe(&mut self, to: Vec<Endpoint>, _: Now) {
-        let probe = Message::Probe { nonce: self.probe_nonce };
-        let probe = self.message(to, &probe, Class::Probe);
-        self.send(probe, Time::default());
+    fn probe(&mut self, to: Vec<Endpoint>, now: Now) {
+        let fresh = |(_, since): &(u64, Time)| now.time.since(*since) < NONCE_HOLDS;
+        let (nonce, since) = match self.nonces[0].filter(fresh) {
+            Some(current) => current,
+            None => (self.random.number(), now.time),
+        };
+        if self.nonces[0] != Some((nonce, since)) {
+            self.nonces = [Some((nonce, since)), self.nonces[0]];
+        }
+        let probe = self.message(to, &Message::Probe { nonce }, Class::Probe);
+        self.send(probe, now.time);
+    }
+
+    /// Whether one of the last probes said so.
+    fn has_asked(&self, nonce: u64) -> bool {
+        self.nonces.iter().flatten().any(|(asked, _)| *asked == nonce)
     }
 
     /// Lets all machines say what they have to say, until they are quiet.
@@ -386,38 +412,49 @@ impl OverlayNode {
         }
     }
 
-    /// A message on its way to the queue: cut if it is too long, in lists that are not.
+    /// A message on its way to the queue, which cuts lists that are too long. Whose message is too
+    /// long for a datagram gets it in pieces, by itself.
     fn send(&mut self, send: Send, now: Time) {
-        let longest = (0..send.to.len()).map(|index| send.part(index).len()).max().unwrap_or(0);
         let room = DATAGRAM_LEN_MAX - envelope::OVERHEAD;
-        if send.shared.len() + longest > room {
-            return self.send_in_pieces(&send, now);
+        let is_long = |index: &usize| send.shared.len() + send.part(*index).len() > room;
+        let (long, short): (Vec<usize>, Vec<usize>) = (0..send.to.len()).partition(is_long);
+        if long.is_empty() {
+            return self.queue.push(send, now);
         }
-        self.queue.push(send, now);
+        if send.parts.is_empty() {
+            let Send { to, protocol, shared, class, .. } = send;
+            return self.send_in_pieces(to, protocol, &shared, class, now);
+        }
+        for index in long {
+            let message = send.message_for(index);
+            let to = alloc::vec![send.to[index]];
+            self.send_in_pieces(to, send.protocol, &message, send.class, now);
+        }
+        let to = short.iter().map(|index| send.to[*index]).collect();
+        let parts = short.iter().map(|index| send.part(*index).to_vec()).collect();
+        self.queue.push(Send { to, parts, ..send }, now);
     }
 
-    fn send_in_pieces(&mut self, send: &Send, now: Time) {
-        // What a piece says beside the octets that it holds: numbers of 5, 3 times 1 and 2 octets,
-        // and the variant's.
-        const PIECE_OVERHEAD: usize = 5 + 3 * 2 + 2 + 1;
+    fn send_in_pieces(
+        &mut self,
+        to: Vec<Endpoint>,
+        protocol: Protocol,
+        message: &[u8],
+        class: Class,
+        now: Time,
+    ) {
+        // What a piece says beside the octets that it holds: the variant's number, one of up to 5
+        // octets, three of one, and a length of 2.
+        const PIECE_OVERHEAD: usize = 1 + 5 + 3 + 2;
         let room = DATAGRAM_LEN_MAX - envelope::OVERHEAD - PIECE_OVERHEAD;
-        let groups: Vec<(Vec<Endpoint>, Vec<u8>)> = match send.parts.is_empty() {
-            true => alloc::vec![(send.to.clone(), send.shared.clone())],
-            false => (0..send.to.len())
-                .map(|index| (alloc::vec![send.to[index]], send.message_for(index)))
-                .collect(),
+        self.piece_number = self.piece_number.wrapping_add(1);
+        let Some(pieces) = pieces::cut(self.piece_number, protocol, message, room) else {
+            self.traffic.lost += to.len() as u64;
+            return;
         };
-        for (to, message) in groups {
-            self.piece_number = self.piece_number.wrapping_add(1);
-            let Some(pieces) = pieces::cut(self.piece_number, send.protocol, &message, room) else {
-                self.traffic.lost += to.len() as u64;
-                continue;
-            };
-            for piece in pieces {
-                let class = send.class;
-                let piece = self.message(to.clone(), &Message::Piece(piece), class);
-                self.queue.push(piece, now);
-            }
+        for piece in pieces {
+            let piece = self.message(to.clone(), &Message::Piece(piece), class);
+            self.queue.push(piece, now);
         }
     }
 

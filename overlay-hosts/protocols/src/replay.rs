@@ -35,6 +35,8 @@ struct Window {
 pub struct Replay {
     /// By identity.
     windows: Vec<Window>,
+    /// When senders that were silent for long were last looked for.
+    swept: Time,
 }
 
 impl Replay {
@@ -50,12 +52,7 @@ impl Replay {
         let place = match self.windows.binary_search_by_key(&id, |window| window.id) {
             Ok(place) => place,
             Err(_) => {
-                if self.windows.len() >= SENDERS_MAX {
-                    // By then whatever was received is too old by the clock: sealed up to the
-                    // tolerance ahead of it, it counts for that much longer.
-                    let horizon = 2 * CLOCK_TOLERANCE;
-                    self.windows.retain(|window| now.time.since(window.heard) <= horizon);
-                }
+                self.forget_the_silent(now.time);
                 if self.windows.len() >= SENDERS_MAX {
                     return Err(DropReason::TooManySenders);
                 }
@@ -72,6 +69,20 @@ impl Replay {
             }
         };
         self.windows[place].accept(stamp, now.time)
+    }
+
+    /// Makes room if there is none. It goes through all senders, so at most once a second: new keys
+    /// cost a hostile peer nothing.
+    fn forget_the_silent(&mut self, now: Time) {
+        let is_soon = now.since(self.swept) < Duration::from_secs(1) && self.swept != Time(0);
+        if self.windows.len() < SENDERS_MAX || is_soon {
+            return;
+        }
+        self.swept = now;
+        // By then whatever was received is too old by the clock: sealed up to the tolerance ahead
+        // of it, it counts for that much longer.
+        let horizon = 2 * CLOCK_TOLERANCE;
+        self.windows.retain(|window| now.since(window.heard) <= horizon);
     }
 
     /// How many senders are remembered.

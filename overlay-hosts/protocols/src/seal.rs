@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 use crate::id::PeerId;
 
@@ -63,9 +63,8 @@ impl Seal for Signed {
 
 /// Whether it is the Ed25519 signature of the owner of `key` over `bytes`.
 pub fn verify(key: &[u8; 32], bytes: &[u8], signature: &[u8; SEAL_LEN]) -> bool {
-    VerifyingKey::from_bytes(key).is_ok_and(|key| {
-        !key.is_weak() && key.verify(bytes, &Signature::from_bytes(signature)).is_ok()
-    })
+    VerifyingKey::from_bytes(key)
+        .is_ok_and(|key| key.verify_strict(bytes, &Signature::from_bytes(signature)).is_ok())
 }
 
 /// As long as a signature, and proves nothing.

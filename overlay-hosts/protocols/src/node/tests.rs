@@ -39,7 +39,7 @@ fn a_datagram_is_what_the_format_says() {
     let mut node = node(0, false);
     let (_, bytes) = probes(&mut node, &[endpoint(1, false)]);
     let mut expected = b"Xo\x01\x00\x00\x02".to_vec();
-    let nonce = crate::random::Random::new(1, 0).number();
+    let nonce = Random::new(1, RANDOM_STREAM).number();
     let body = machine::encode(&nonce);
     expected.extend((body.len() as u16).to_be_bytes());
     expected.extend([0; 8]); // the number of host 0, then the rest of its key
@@ -126,7 +126,7 @@ fn what_is_wrong_with_a_datagram_is_counted_by_name() {
 
 #[test]
 fn no_octets_whatever_make_it_panic() {
-    let mut random = crate::random::Random::new(7, 7);
+    let mut random = Random::new(7, 7);
     let mut receiver = node(1, false);
     let (_, good) = probes(&mut node(0, false), &[endpoint(1, false), endpoint(2, false)]);
     for _ in 0..20_000 {
@@ -224,4 +224,105 @@ fn a_long_message_goes_in_pieces() {
         }
     }
     assert_eq!(whole, [1, 1]);
+}
+
+#[test]
+fn what_two_events_say_within_the_longest_delay_leaves_as_one_packet() {
+    let mut sender = node(0, true);
+    for (place, own) in [(1, 7u8), (2, 8)] {
+        let mut out = Outbox::<()>::default();
+        out.send(
+            alloc::vec![endpoint(place, true)],
+            Protocol::Ring,
+            &(1u8, [5u8; 32], own),
+            Class::Queued,
+        );
+        let Some(output) = out.poll() else { panic!() };
+        sender.take(output, |()| unreachable!(), NOW);
+        sender.drain(NOW);
+    }
+    assert_eq!(sender.poll_output(), None);
+    let (at, why) = sender.poll_timeout().unwrap();
+    assert_eq!((at, why), (Time(20_000), "queue"));
+    sender.handle_timeout(Now { time: at, ..NOW });
+    let Some(Output::Send(send)) = sender.poll_output() else { panic!() };
+    assert_eq!(sender.poll_output(), None);
+    let together = sender.datagram(&send, &[0, 1], NOW);
+    for (place, own) in [(1, 7u8), (2, 8)] {
+        let opened = node(place, true).open(address(0), &together, NOW).unwrap();
+        assert_eq!(opened.message, machine::encode(&(1u8, [5u8; 32], own)));
+    }
+}
+
+#[test]
+fn of_a_list_only_those_get_pieces_whose_message_is_too_long() {
+    let mut sender = node(0, true);
+    let send = Send {
+        to: alloc::vec![endpoint(1, true), endpoint(2, true), endpoint(3, true)],
+        protocol: Protocol::Ring,
+        shared: alloc::vec![9; 20],
+        parts: alloc::vec![alloc::vec![1; 5], alloc::vec![2; 3000], alloc::vec![3; 6]],
+        class: Class::Immediate,
+    };
+    sender.send(send.clone(), NOW.time);
+    sender.drain(NOW);
+    let (mut short, mut pieces) = (0, 0);
+    while let Some(Output::Send(left)) = sender.poll_output() {
+        match left.protocol {
+            Protocol::Node => {
+                assert_eq!(left.to, [endpoint(2, true)]);
+                pieces += 1;
+            }
+            _ => {
+                assert_eq!(left.to, [endpoint(1, true), endpoint(3, true)]);
+                assert_eq!(left.message_for(0), send.message_for(0));
+                assert_eq!(left.message_for(1), send.message_for(2));
+                short += 1;
+            }
+        }
+    }
+    assert_eq!((short, pieces), (1, 3));
+}
+
+#[test]
+fn an_answer_to_a_probe_long_ago_proves_nothing() {
+    let (mut asking, mut asked) = (node(0, true), node(1, true));
+    let mut answers = Vec::new();
+    for seconds in [0, 4, 5, 10] {
+        let now = Now { time: Time(seconds * 1_000_000), ..NOW };
+        asking.handle_input(Input::Probe(alloc::vec![endpoint(1, true)]), now);
+        let Some(Output::Send(send)) = asking.poll_output() else { panic!() };
+        let bytes = asking.datagram(&send, &[0], now);
+        receive(&mut asked, &bytes);
+        let Some(Output::Send(send)) = asked.poll_output() else { panic!() };
+        answers.push(asked.datagram(&send, &[0], NOW));
+    }
+    for (answer, holds) in answers.iter().zip([false, false, true, true]) {
+        receive(&mut asking, answer);
+        let told = matches!(asking.poll_output(), Some(Output::Event(Event::XcastReaches(_))));
+        assert_eq!(told, holds);
+    }
+}
+
+#[test]
+fn an_answer_to_an_unknown_version_is_shorter_than_what_came() {
+    let mut receiver = node(1, true);
+    // The shortest datagram that is answered is longer than the answer.
+    let answered = (envelope::HEADER_LEN..300).find(|len| {
+        let mut bytes = alloc::vec![0; *len];
+        bytes[..3].copy_from_slice(b"Xo\x07");
+        receive(&mut receiver, &bytes);
+        matches!(receiver.outputs.front(), Some(Output::Send(_)))
+    });
+    let Some(Output::Send(send)) = receiver.poll_output() else { panic!() };
+    assert_eq!(answered, Some(receiver.datagram(&send, &[0], NOW).len() + 1));
+}
+
+#[test]
+fn a_datagram_to_nobody_is_empty_and_counted() {
+    let mut sender = node(0, true);
+    let (send, _) = probes(&mut sender, &[endpoint(1, true)]);
+    assert!(sender.datagram(&send, &[], NOW).is_empty());
+    assert!(sender.datagram(&send, &[1], NOW).is_empty());
+    assert_eq!(sender.traffic().lost, 2);
 }

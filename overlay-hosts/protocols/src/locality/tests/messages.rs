@@ -1,0 +1,131 @@
+//! Messages that nobody asked for, that lie, or that are cut.
+
+use super::*;
+use crate::testing::START;
+use crate::time::Wall;
+
+const NOW: Now = Now { time: Time(0), wall: START };
+
+fn machine_at(place: usize) -> Locality {
+    Locality::new(Config::default(), contact(place), None, 7, NOW)
+}
+
+/// A leader of group 1 with the member 1.
+fn leader() -> Locality {
+    let mut machine = machine_at(0);
+    let preset = Preset {
+        group: group(1),
+        leader: contact(0),
+        leadership: std::vec![contact(0), contact(1)],
+        links: std::vec![contact(1)],
+        neighbors: Vec::new(),
+        known: Vec::new(),
+    };
+    machine.handle_input(Input::Command(Command::Preset(Box::new(preset))), NOW).unwrap();
+    while machine.poll_output().is_some() {}
+    machine
+}
+
+fn receive(machine: &mut Locality, from: usize, message: &Message) -> Result<(), DropReason> {
+    let bytes = machine::encode(message);
+    let from = contact(from).endpoint();
+    let received = Received { from, at: NOW.time, wall: NOW.wall, ttl: 60, message: &bytes };
+    machine.handle_input(Input::Message(received), NOW)
+}
+
+#[test]
+fn answers_to_nothing_are_dropped() {
+    let mut machine = leader();
+    for message in [
+        Message::MeasureReply { nonce: 1, wall: START },
+        Message::BootList { nonce: 1, groups: Vec::new() },
+        Message::Linked { nonce: 1, group: group(2) },
+        Message::Refused { nonce: 1, members: Vec::new() },
+    ] {
+        assert_eq!(receive(&mut machine, 2, &message), Err(DropReason::Malformed), "{message:?}");
+    }
+}
+
+#[test]
+fn a_link_for_somebody_else_is_dropped() {
+    let mut machine = leader();
+    let from = GroupRef { group: group(2), leader: contact(3) };
+    let link = Message::Link { nonce: 1, from, distance: Distance(1), far: false };
+    assert_eq!(receive(&mut machine, 2, &link), Err(DropReason::Malformed));
+    assert_eq!(receive(&mut machine, 3, &link), Ok(()));
+    assert_eq!(machine.neighbors().len(), 1);
+}
+
+#[test]
+fn a_full_leader_takes_a_nearer_link_for_its_farthest_and_no_other() {
+    let mut machine = leader();
+    let link = |place: usize, distance: u32| {
+        let from = GroupRef { group: group(place as u8), leader: contact(place) };
+        Message::Link { nonce: 1, from, distance: Distance(distance), far: false }
+    };
+    for place in 10..22 {
+        receive(&mut machine, place, &link(place, place as u32 * 1000)).unwrap();
+    }
+    assert_eq!(machine.neighbors().len(), 12);
+    receive(&mut machine, 30, &link(30, 21_000)).unwrap();
+    assert!(machine.neighbors().iter().all(|each| each.at.group != group(30)), "no nearer");
+    receive(&mut machine, 31, &link(31, 20_999)).unwrap();
+    let has = |number: u8| machine.neighbors().iter().any(|each| each.at.group == group(number));
+    assert!(has(31) && !has(21) && machine.neighbors().len() == 12);
+}
+
+#[test]
+fn terms_and_claims_from_far_in_the_future_are_dropped() {
+    let mut machine = leader();
+    let alive = |term, since| Message::Alive {
+        group: group(1),
+        reign: Reign { term, since, leader: id(1) },
+        sequence: 1,
+        version: 1,
+        state: None,
+    };
+    let later = Wall(START.0 + 16_000_000);
+    for lie in [alive(TERM_AHEAD_MAX + 1, START), alive(1, later)] {
+        assert_eq!(receive(&mut machine, 1, &lie), Err(DropReason::Malformed));
+        assert!(machine.is_leader());
+    }
+    assert_eq!(receive(&mut machine, 1, &alive(1, START)), Ok(()));
+    assert!(!machine.is_leader(), "a later term outranks");
+}
+
+#[test]
+fn alives_of_those_who_are_no_neighbors_are_not_heard() {
+    let mut machine = leader();
+    let reign = Reign { term: 1, since: START, leader: id(2) };
+    let alive = Message::Alive { group: group(1), reign, sequence: 1, version: 1, state: None };
+    receive(&mut machine, 2, &alive).unwrap();
+    assert!(machine.is_leader());
+}
+
+#[test]
+fn lists_that_are_too_long_are_dropped() {
+    let mut machine = leader();
+    let group = GroupRef { group: group(2), leader: contact(2) };
+    let groups = std::vec![group; BOOT_LIST_MAX + 1];
+    let list = Message::BootList { nonce: 1, groups };
+    assert!(!list.is_acceptable());
+    assert_eq!(receive(&mut machine, 2, &list), Err(DropReason::Malformed));
+}
+
+#[test]
+fn any_octets_at_all_are_taken_or_dropped_and_nothing_grows() {
+    for seed in 0..2_000u64 {
+        let mut random = Random::new(seed, 3);
+        let mut machine = leader();
+        let mut bytes = std::vec![0u8; random.below(80) as usize + 1];
+        random.fill(&mut bytes);
+        bytes[0] %= 32;
+        for _ in 0..3 {
+            let from = contact(1).endpoint();
+            let received =
+                Received { from, at: NOW.time, wall: NOW.wall, ttl: 60, message: &bytes };
+            let _ = machine.handle_input(Input::Message(received), NOW);
+        }
+        assert!(machine.neighbors().len() <= 1 && machine.links().count() <= 2, "seed {seed}");
+    }
+}
