@@ -71,6 +71,10 @@ fn overlay_hosts_find_their_localities_and_keep_every_value_while_a_router_dies(
     let [up, status, run, down] = &lines[..] else { panic!("four lines: {text}") };
     for each in [up, status] {
         assert_eq!((&each["lab"], &each["up"]), (&"overlay".into(), &true.into()));
+        let hosts = each["hosts"].as_array().unwrap();
+        let running =
+            |kind: &str| hosts.iter().filter(|host| host[kind]["running"] == true).count();
+        assert_eq!((hosts.len(), running("router"), running("peer")), (30, 6, 24), "{each}");
     }
     assert_eq!((&down["up"], &run["errors"]), (&false.into(), &json!([])));
 
