@@ -8,8 +8,11 @@ use std::time::Duration;
 use overlay_protocols::node::{DESTINATIONS_MAX, XCAST_HOLDS};
 use overlay_protocols::{Endpoint, PeerId, Time};
 
-/// How often they are probed.
-pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// How often it is looked who is to be probed.
+pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(4);
+/// Who has answered so lately is not asked: with one question in eight seconds there is time for a
+/// second one before the answer does not hold any more, and answers are unicast packets.
+const FRESH: Duration = Duration::from_secs(7);
 /// Who was in no message with several receivers for so long is probed no more.
 const IN_USE: Duration = Duration::from_secs(60);
 /// The most receivers that are remembered, of some 100 octets each.
@@ -80,11 +83,16 @@ impl Reach {
         }
         self.next_probe = now + PROBE_INTERVAL;
         self.known.retain(|_, known| now.since(known.used) <= IN_USE);
-        let all: Vec<Endpoint> = self
-            .known
-            .iter()
-            .map(|(address, known)| Endpoint { address: *address, id: known.id })
-            .collect();
+        let is_fresh =
+            |known: &Known| known.reached.is_some_and(|reached| now.since(reached) <= FRESH);
+        let endpoint =
+            |(address, known): (&SocketAddr, &Known)| Endpoint { address: *address, id: known.id };
+        let (fresh, due): (Vec<_>, Vec<_>) =
+            self.known.iter().partition(|(_, known)| is_fresh(known));
+        let mut all: Vec<Endpoint> = due.into_iter().map(endpoint).collect();
+        if all.len() == 1 {
+            all.extend(fresh.into_iter().next().map(endpoint));
+        }
         if all.len() < 2 {
             return Vec::new();
         }
@@ -119,15 +127,31 @@ mod tests {
     }
 
     #[test]
-    fn those_in_use_are_probed_every_five_seconds_and_others_are_forgotten() {
+    fn those_in_use_that_have_not_answered_are_probed_and_others_are_forgotten() {
         let mut reach = Reach::default();
         assert_eq!((reach.deadline(), reach.probes(at(0))), (None, Vec::new()));
         reach.note_used(&[endpoint(1), endpoint(2)], at(0));
         assert_eq!(reach.probes(at(0)), [vec![endpoint(1), endpoint(2)]]);
-        assert_eq!((reach.probes(at(4)).len(), reach.deadline()), (0, Some(at(5))));
+        assert_eq!((reach.probes(at(3)).len(), reach.deadline()), (0, Some(at(4))));
         reach.note_used(&[endpoint(2), endpoint(3)], at(30));
         assert_eq!(reach.probes(at(60)), [vec![endpoint(1), endpoint(2), endpoint(3)]]);
         assert_eq!(reach.probes(at(70)), [vec![endpoint(2), endpoint(3)]]);
+    }
+
+    #[test]
+    fn who_has_just_answered_is_asked_again_in_time() {
+        let mut reach = Reach::default();
+        let both = [endpoint(1), endpoint(2)];
+        reach.note_used(&both, at(0));
+        assert_eq!(reach.probes(at(0)), [both]);
+        reach.note_reached(endpoint(1), at(0));
+        reach.note_reached(endpoint(2), at(4));
+        assert_eq!(reach.probes(at(4)).len(), 0);
+        // One alone is due; another goes with it.
+        assert_eq!(reach.probes(at(8)), [both]);
+        // It was lost: there is a second try while the first answer holds.
+        assert!(reach.is_reached(&endpoint(1).address, at(12)));
+        assert_eq!(reach.probes(at(12)), [both]);
     }
 
     #[test]
