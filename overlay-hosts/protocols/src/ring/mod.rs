@@ -119,6 +119,7 @@ struct Timers {
 impl Ring {
     /// Not part of any ring yet; `restored` is what it had stored.
     pub fn new(config: Config, me: Contact, restored: Option<&[u8]>, seed: u64, now: Now) -> Ring {
+        let config = config.bounded();
         let position = me.position();
         let mut random = Random::new(seed, 1);
         let lost = liveness::restore(restored, me.id);

@@ -129,3 +129,50 @@ fn any_octets_at_all_are_taken_or_dropped_and_nothing_grows() {
         assert!(machine.neighbors().len() <= 1 && machine.links().count() <= 2, "seed {seed}");
     }
 }
+
+/// What it has sent since: to whom, and what.
+fn said(machine: &mut Locality) -> Vec<(Vec<Endpoint>, Message)> {
+    let outputs = core::iter::from_fn(|| machine.poll_output());
+    let sends = outputs.filter_map(|output| match output {
+        Output::Send(send) => Some((send.to, machine::decode(&send.shared)?)),
+        _ => None,
+    });
+    sends.collect()
+}
+
+fn nonce_of(said: &[(Vec<Endpoint>, Message)], wanted: impl Fn(&Message) -> Option<u64>) -> u64 {
+    said.iter().find_map(|(_, message)| wanted(message)).unwrap()
+}
+
+#[test]
+fn waits_of_nothing_or_for_ever_are_no_waits_to_run_with() {
+    for wait in [Duration::ZERO, Duration::MAX] {
+        let config = Config {
+            search_time: wait,
+            alive_period: wait,
+            alive_timeout: wait,
+            list_timeout: wait,
+            claim_wait: wait,
+            tie_window: wait,
+            reentry_period: wait,
+            remeasure_period: wait,
+            boot_expiry: wait,
+            register_period: wait,
+            request_timeout: wait,
+            retry: wait,
+            boot_list: 1000,
+            ..Config::default()
+        };
+        for addresses in [Vec::new(), std::vec![address(1)]] {
+            let mut machine = Locality::new(config.clone(), contact(0), None, 7, NOW);
+            machine.handle_input(Input::Command(Command::Join(addresses)), NOW).unwrap();
+            for _ in 0..100 {
+                let Some((time, why)) = machine.poll_timeout() else { break };
+                machine.handle_timeout(Now { time, wall: START });
+                while machine.poll_output().is_some() {}
+                let next = machine.poll_timeout();
+                assert!(next.is_none_or(|(next, _)| next > time), "{wait:?}: {why}");
+            }
+        }
+    }
+}

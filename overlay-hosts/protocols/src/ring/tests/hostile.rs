@@ -181,3 +181,33 @@ fn no_octets_whatever_make_it_panic() {
         drain(&mut ring);
     }
 }
+
+/// What it has sent since, by type: whom, and what.
+fn sent(ring: &mut Ring) -> Vec<(Vec<Endpoint>, Message)> {
+    let outputs = drain(ring).into_iter().filter_map(|output| match output {
+        Output::Send(send) => Some((send.to.clone(), machine::decode(&send.message_for(0))?)),
+        _ => None,
+    });
+    outputs.collect()
+}
+
+#[test]
+fn waits_of_nothing_or_for_ever_are_no_waits_to_run_with() {
+    for wait in [Duration::ZERO, Duration::MAX] {
+        let mut config = config().ring;
+        (config.heartbeat, config.finger_interval, config.lookup_timeout) = (wait, wait, wait);
+        (config.repair_interval, config.probe_interval) = (wait, wait);
+        (config.hop_timeout, config.missed, config.replicas) = ((wait, wait), u32::MAX, 0);
+        let mut ring = Ring::new(config, contact(0), None, 1, NOW);
+        let preset = Command::Preset { leaves: (1..9).map(contact).collect(), fingers: Vec::new() };
+        ring.handle_input(Input::Command(preset), NOW).unwrap();
+        let lookup = Command::Lookup { request: 1, key: contact(5).position() };
+        ring.handle_input(Input::Command(lookup), NOW).unwrap();
+        for _ in 0..100 {
+            let Some((at, why)) = ring.poll_timeout() else { break };
+            ring.handle_timeout(Now { time: at, ..NOW });
+            drain(&mut ring);
+            assert!(ring.poll_timeout().is_none_or(|(next, _)| next > at), "{wait:?}: {why}");
+        }
+    }
+}
