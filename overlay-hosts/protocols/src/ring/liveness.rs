@@ -294,6 +294,9 @@ impl Ring {
         if self.leaves.remove(id).is_none() {
             return;
         }
+        if !self.is_member() {
+            return;
+        }
         self.neighbors_changed(now);
         let ask = Message::AskLeaves { me: self.me.clone() };
         self.send_all(self.leaves.ends(), &ask, Class::Immediate);

@@ -192,6 +192,24 @@ fn sent(ring: &mut Ring) -> Vec<(Vec<Endpoint>, Message)> {
 }
 
 #[test]
+fn who_has_told_that_it_leaves_says_nothing_that_would_bring_it_back() {
+    let mut ring = member();
+    // Its leaf set has just changed, so its next heartbeat would tell that.
+    let leaves = Message::Leave { nonce: 4 };
+    receive(&mut ring, 4, &leaves).unwrap();
+    receive(&mut ring, 3, &Message::Suspect { peers: alloc::vec![contact(5).id] }).unwrap();
+    ring.timers.heartbeat = NOW.time;
+    ring.handle_input(Input::Command(Command::Leave), NOW).unwrap();
+    sent(&mut ring);
+    while let Some((at, _)) = ring.poll_timeout() {
+        ring.handle_timeout(Now { time: at, ..NOW });
+    }
+    let later = sent(&mut ring);
+    assert!(later.iter().all(|(_, message)| matches!(message, Message::Leave { .. })), "{later:?}");
+    assert!(!later.is_empty());
+}
+
+#[test]
 fn waits_of_nothing_or_for_ever_are_no_waits_to_run_with() {
     for wait in [Duration::ZERO, Duration::MAX] {
         let mut config = config().ring;
