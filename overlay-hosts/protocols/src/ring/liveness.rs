@@ -94,13 +94,14 @@ impl Ring {
         if !self.is_member() {
             return;
         }
-        let sender = from.id.unwrap_or_default();
-        let is_known = self.leaves.find(sender).is_some_and(|leaf| leaf.digest == digest);
+        let leaf = self.leaves.find(from.id.unwrap_or_default());
+        let (is_neighbor, is_known) =
+            (leaf.is_some(), leaf.is_some_and(|leaf| leaf.digest == digest));
         if !is_known {
             // Of a stranger, too: it takes this peer for a neighbor, so one of both should learn.
             self.send(from, &Message::AskLeaves { me: self.me.clone() }, Class::Queued);
         }
-        for Slot { tag, bytes } in slots {
+        for Slot { tag, bytes } in slots.into_iter().filter(|_| is_neighbor) {
             self.out.event(Event::SlotHeard { from, tag, bytes });
         }
     }

@@ -192,6 +192,18 @@ fn sent(ring: &mut Ring) -> Vec<(Vec<Endpoint>, Message)> {
 }
 
 #[test]
+fn a_stranger_says_nothing_to_the_layers_above() {
+    let mut ring = member();
+    let slots = alloc::vec![Slot { tag: 7, bytes: alloc::vec![1] }];
+    let is_told = |ring: &mut Ring, place| {
+        receive(ring, place, &Message::Heartbeat { digest: 0, slots: slots.clone() }).unwrap();
+        drain(ring).iter().any(|out| matches!(out, Output::Event(Event::SlotHeard { .. })))
+    };
+    assert!(is_told(&mut ring, 3));
+    assert!(!is_told(&mut ring, 300));
+}
+
+#[test]
 fn who_has_told_that_it_leaves_says_nothing_that_would_bring_it_back() {
     let mut ring = member();
     // Its leaf set has just changed, so its next heartbeat would tell that.
