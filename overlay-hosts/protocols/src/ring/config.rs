@@ -16,7 +16,7 @@ pub const LEAF_SET_MAX: usize = 64;
 pub const LOOKUPS_MAX: usize = 256;
 /// Reads, writes and transfers that may be under way at once, each.
 pub const REQUESTS_MAX: usize = 256;
-/// Peers that may be pinged at once.
+/// Peers that may be pinged at once; half of them at most because others have named them.
 pub const CHECKS_MAX: usize = 64;
 /// Peers that have gone and may come back, kept to be asked after a network was split.
 pub const LOST_MAX: usize = 16;

@@ -180,13 +180,15 @@ impl Ring {
     fn ping(&mut self, contacts: Vec<Contact>, purpose: Purpose, now: Time) {
         let nonce = self.next_nonce();
         let due = now + self.round_trip.timeout();
+        // Whoever names many that are not there leaves room for neighbors that are silent.
+        let room = if purpose == Purpose::Named { CHECKS_MAX / 2 } else { CHECKS_MAX };
         let mut to = Vec::new();
         for contact in contacts {
             if let Some(check) = self.checks.iter_mut().find(|c| c.contact.id == contact.id) {
                 if purpose == Purpose::Silent {
                     check.purpose = purpose;
                 }
-            } else if self.checks.len() < CHECKS_MAX {
+            } else if self.checks.len() < room {
                 to.push(contact.endpoint());
                 self.checks.push(Check { contact, due, nonce, sent: now, attempt: 0, purpose });
             }

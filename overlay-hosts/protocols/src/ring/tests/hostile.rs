@@ -204,6 +204,23 @@ fn a_stranger_says_nothing_to_the_layers_above() {
 }
 
 #[test]
+fn a_liar_that_names_many_leaves_room_to_ask_neighbors_whether_they_are_there() {
+    let mut ring = member();
+    for round in 0..4 {
+        let leaves = (0..32).map(|n| contact(100 + round * 32 + n)).collect();
+        let leaves = Message::Leaves { digest: 1, again: true, me: contact(3), leaves };
+        receive(&mut ring, 3, &leaves).unwrap();
+    }
+    sent(&mut ring);
+    let id = ring.leaf_set().next().unwrap().id;
+    receive(&mut ring, 3, &Message::Suspect { peers: alloc::vec![id] }).unwrap();
+    let pinged = |(to, message): &(Vec<Endpoint>, Message)| {
+        matches!(message, Message::Ping { .. }) && to.iter().any(|to| to.id == Some(id))
+    };
+    assert!(sent(&mut ring).iter().any(pinged));
+}
+
+#[test]
 fn who_has_told_that_it_leaves_says_nothing_that_would_bring_it_back() {
     let mut ring = member();
     // Its leaf set has just changed, so its next heartbeat would tell that.
