@@ -221,6 +221,20 @@ fn a_liar_that_names_many_leaves_room_to_ask_neighbors_whether_they_are_there() 
 }
 
 #[test]
+fn nobody_is_asked_at_an_address_that_is_a_group() {
+    let mut ring = member();
+    let key = contact(3).position();
+    ring.read(1, key, 0, contact(3), NOW.time);
+    let Some((_, Message::Get { nonce, .. })) = sent(&mut ring).pop() else { panic!() };
+    let mut group = contact(50);
+    group.address = SocketAddr::from(([224, 0, 0, 1], 9000));
+    let holders = alloc::vec![group.clone(), contact(51)];
+    receive(&mut ring, 3, &Message::Value { nonce, record: None, holders }).unwrap();
+    let all: Vec<Endpoint> = sent(&mut ring).into_iter().flat_map(|(to, _)| to).collect();
+    assert_eq!(all, [contact(51).endpoint()]);
+}
+
+#[test]
 fn who_has_told_that_it_leaves_says_nothing_that_would_bring_it_back() {
     let mut ring = member();
     // Its leaf set has just changed, so its next heartbeat would tell that.
