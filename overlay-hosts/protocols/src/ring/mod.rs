@@ -315,7 +315,7 @@ impl Ring {
             Message::Value { nonce, record, holders } => {
                 self.value_came(nonce, sender, record, &holders, now)?;
             }
-            Message::Store { nonce, records } => self.hold(nonce, records, from),
+            Message::Store { nonce, records } => self.hold(nonce, records, from, now),
             Message::Stored { nonce, full } => self.transfer_answered(nonce, sender, full),
             Message::Sync { range, digest } => self.compare(range, digest, from),
             Message::Holding { range, end, entries } => {

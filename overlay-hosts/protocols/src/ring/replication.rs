@@ -12,7 +12,8 @@ use super::{Event, Ring};
 use crate::contact::{Contact, Endpoint};
 use crate::id::{PeerId, RingId};
 use crate::machine::Class;
-use crate::time::{Now, Time};
+use crate::replay::CLOCK_TOLERANCE;
+use crate::time::{Now, Time, micros};
 
 /// After a change of the leaf set: it mostly is one of several.
 const REPAIR_SOON: Duration = Duration::from_millis(500);
@@ -152,12 +153,15 @@ impl Ring {
     }
 
     /// Somebody wants records held here: a neighbor, or anybody if they are this peer's own.
-    pub(super) fn hold(&mut self, nonce: u32, records: Vec<Record>, from: Endpoint) {
+    /// A version that no clock can have given yet is not taken: nothing newer could replace it.
+    pub(super) fn hold(&mut self, nonce: u32, records: Vec<Record>, from: Endpoint, now: Now) {
+        let latest = now.wall.0.saturating_add(micros(CLOCK_TOLERANCE));
         let is_neighbor = from.id.is_some_and(|id| self.leaves.find(id).is_some());
         let mut full = false;
         for record in records {
             let is_taken = self.is_member()
                 && (is_neighbor || self.owns(record.key))
+                && record.version <= latest
                 && self.store.put(record);
             full |= !is_taken;
         }

@@ -235,6 +235,21 @@ fn nobody_is_asked_at_an_address_that_is_a_group() {
 }
 
 #[test]
+fn a_version_of_the_future_is_not_held() {
+    let mut ring = member();
+    let hold = |ring: &mut Ring, version| {
+        let (key, writer) = (contact(0).position(), contact(1).id);
+        let records = alloc::vec![Record { key, version, writer, value: Vec::new() }];
+        receive(ring, 1, &Message::Store { nonce: 1, records }).unwrap();
+        let Some((_, Message::Stored { full, .. })) = sent(ring).pop() else { panic!() };
+        !full
+    };
+    assert!(!hold(&mut ring, u64::MAX) && !hold(&mut ring, NOW.wall.0 + 601_000_000));
+    assert_eq!(ring.view().keys, 0);
+    assert!(hold(&mut ring, NOW.wall.0 + 1_000_000));
+}
+
+#[test]
 fn who_has_told_that_it_leaves_says_nothing_that_would_bring_it_back() {
     let mut ring = member();
     // Its leaf set has just changed, so its next heartbeat would tell that.
