@@ -250,6 +250,23 @@ fn a_version_of_the_future_is_not_held() {
 }
 
 #[test]
+fn a_neighbor_that_claims_to_hold_nothing_gets_so_much_at_once_and_no_more() {
+    let mut ring = member();
+    for number in 0..4000u64 {
+        let key = RingId::of_key(&number.to_be_bytes());
+        ring.store.put(Record { key, version: 1, writer: PeerId::default(), value: Vec::new() });
+    }
+    let range = message::Range { after: RingId::ZERO, up_to: RingId::ZERO };
+    for _ in 0..5 {
+        let nothing = Message::Holding { range, end: range.up_to, entries: Vec::new() };
+        receive(&mut ring, 3, &nothing).unwrap();
+    }
+    let stores = sent(&mut ring);
+    let stores = stores.iter().filter(|(_, message)| matches!(message, Message::Store { .. }));
+    assert_eq!(stores.count(), replication::REPAIRS_MAX);
+}
+
+#[test]
 fn who_has_told_that_it_leaves_says_nothing_that_would_bring_it_back() {
     let mut ring = member();
     // Its leaf set has just changed, so its next heartbeat would tell that.
