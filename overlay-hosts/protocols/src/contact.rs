@@ -68,6 +68,12 @@ impl Contact {
                 .is_none_or(|swap| swap.position_of(self.id).is_some() && proves(swap))
     }
 
+    /// Whether a message from there may be its own: of its identity, and from one of its addresses.
+    pub fn speaks_from(&self, from: &Endpoint) -> bool {
+        let others = self.others.as_deref().unwrap_or_default();
+        from.id == Some(self.id) && (self.address == from.address || others.contains(&from.address))
+    }
+
     /// All its addresses.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let others = self.others.as_deref().unwrap_or_default();

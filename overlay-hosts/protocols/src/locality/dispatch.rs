@@ -17,7 +17,8 @@ impl Locality {
         now: Now,
     ) -> Result<(), DropReason> {
         let message: Message = machine::decode(received.message).ok_or(DropReason::Malformed)?;
-        if !message.is_acceptable() {
+        let is_its_own = |me: &Contact| me.speaks_from(&received.from);
+        if !message.is_acceptable() || !message.asker().is_none_or(is_its_own) {
             return Err(DropReason::Malformed);
         }
         match message {
@@ -32,7 +33,7 @@ impl Locality {
                 Ok(())
             }
             Message::Register { group } => {
-                self.take_registration(received, &group);
+                self.take_registration(&group);
                 Ok(())
             }
             Message::GetNeighbors { .. }

@@ -407,9 +407,6 @@ impl Locality {
         from: Contact,
         now: Now,
     ) -> Result<(), DropReason> {
-        if from.id != received.sender() {
-            return Err(DropReason::Malformed);
-        }
         if self.member.as_ref().is_none_or(|member| member.group != group) {
             return Ok(());
         }

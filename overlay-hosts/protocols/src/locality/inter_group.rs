@@ -144,9 +144,6 @@ impl Locality {
         nonce: u64,
         neighbor: Neighbor,
     ) -> Result<(), DropReason> {
-        if neighbor.at.leader.id != received.sender() {
-            return Err(DropReason::Malformed);
-        }
         let instead = self.own_group();
         let Some(member) = self.member.as_ref().filter(|_| self.is_leader()) else {
             self.reply(received, &not_leader(nonce, instead), Class::Queued);
@@ -251,9 +248,6 @@ impl Locality {
         nonce: u64,
         from: GroupRef,
     ) -> Result<(), DropReason> {
-        if from.leader.id != received.sender() {
-            return Err(DropReason::Malformed);
-        }
         let instead = self.own_group();
         let answer = match self.member.as_ref().filter(|_| self.is_leader()) {
             None => not_leader(nonce, instead),

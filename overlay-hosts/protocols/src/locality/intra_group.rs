@@ -154,9 +154,6 @@ impl Locality {
         joins: Option<(Contact, bool)>,
     ) -> Result<(), DropReason> {
         let sender = received.sender();
-        if joins.as_ref().is_some_and(|(me, _)| me.id != sender) {
-            return Err(DropReason::Malformed);
-        }
         let sample = self.sample(sender);
         let (is_leader, own, any) = (self.is_leader(), self.own_group(), self.random.number());
         let leadership = self.config.leadership;
@@ -286,9 +283,6 @@ impl Locality {
         (nonce, group): (u64, GroupId),
         peer: Contact,
     ) -> Result<(), DropReason> {
-        if peer.id != received.sender() {
-            return Err(DropReason::Malformed);
-        }
         let members = self.sample(peer.id);
         let any = self.random.number();
         let answer = match self.member.as_mut().filter(|member| member.group == group) {

@@ -200,6 +200,19 @@ impl Message {
         }
     }
 
+    /// What somebody who asks for something says of itself.
+    pub(super) fn asker(&self) -> Option<&Contact> {
+        match self {
+            Message::Register { group: GroupRef { leader: me, .. } }
+            | Message::Link { from: GroupRef { leader: me, .. }, .. }
+            | Message::Relink { from: GroupRef { leader: me, .. }, .. }
+            | Message::GetMembers { me, .. }
+            | Message::Connect { me, .. }
+            | Message::GetLeader { me, .. } => Some(me),
+            _ => None,
+        }
+    }
+
     /// Whether all lists are as long as they may be and all peers can be reached.
     pub(super) fn is_acceptable(&self) -> bool {
         match self {

@@ -128,8 +128,8 @@ impl Locality {
     }
 
     /// A leader's group is there, and can be found here.
-    pub(super) fn take_registration(&mut self, received: &Received<'_>, at: &GroupRef) {
-        if self.config.rendezvous && at.leader.id == received.sender() {
+    pub(super) fn take_registration(&mut self, at: &GroupRef) {
+        if self.config.rendezvous {
             self.boot.overheard(at);
         }
     }

@@ -259,10 +259,7 @@ impl Ring {
         }
         let from = received.from;
         if let Some(contact) = message.sender() {
-            let is_itself = contact.id == received.sender()
-                && (0..crate::contact::ADDRESSES_MAX)
-                    .any(|attempt| contact.address_for(attempt) == from.address);
-            if !is_itself {
+            if !contact.speaks_from(&from) {
                 return Err(DropReason::Malformed);
             }
             self.is_acceptable(contact)?;

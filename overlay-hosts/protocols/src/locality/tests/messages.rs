@@ -145,6 +145,21 @@ fn nonce_of(said: &[(Vec<Endpoint>, Message)], wanted: impl Fn(&Message) -> Opti
 }
 
 #[test]
+fn nobody_registers_or_joins_from_an_address_that_is_not_its_own() {
+    let mut machine = leader();
+    let elsewhere = Contact { address: address(77), ..contact(9) };
+    let at = GroupRef { group: group(9), leader: elsewhere.clone() };
+    let link = Message::Link { nonce: 1, from: at.clone(), distance: Distance(1), far: false };
+    let join =
+        Message::GetMembers { nonce: 1, group: group(1), me: elsewhere.clone(), more: false };
+    let connect = Message::Connect { nonce: 1, group: group(1), me: elsewhere };
+    for lie in [Message::Register { group: at }, link, join, connect] {
+        assert_eq!(receive(&mut machine, 9, &lie), Err(DropReason::Malformed), "{lie:?}");
+    }
+    assert!(said(&mut machine).is_empty());
+}
+
+#[test]
 fn waits_of_nothing_or_for_ever_are_no_waits_to_run_with() {
     for wait in [Duration::ZERO, Duration::MAX] {
         let config = Config {
