@@ -103,8 +103,7 @@ impl Locality {
         now: Now,
     ) -> Result<(), DropReason> {
         let sender = received.sender();
-        let nonce = message.answers().ok_or(DropReason::Malformed)?;
-        let answered = self.requests.answer(nonce, sender).ok_or(DropReason::Malformed)?;
+        let answered = self.requests.answer(sender, &message).ok_or(DropReason::Malformed)?;
         let from = Contact::new(sender, received.from.address);
         match (&answered.ask, message) {
             (Ask::Measure, Message::MeasureReply { wall, .. }) => {
@@ -127,9 +126,7 @@ impl Locality {
                 Purpose::Founding => self.founding_cache(sender, &neighbors, now),
                 Purpose::Walk => self.walked(sender, &neighbors, now),
             },
-            (Ask::Link { to, distance, far, .. }, Message::Linked { group, .. })
-                if to.group == group =>
-            {
+            (Ask::Link { to, distance, far, .. }, Message::Linked { .. }) => {
                 self.linked(to.clone(), *distance, *far, now);
             }
             (Ask::Link { to, far, .. }, Message::NotLinked { .. }) => {
@@ -153,8 +150,8 @@ impl Locality {
             (Ask::Connect { .. }, Message::Refused { members, .. }) => {
                 self.connect_answered(&from, None, &members, now);
             }
-            (Ask::Leader { group, .. }, Message::Leader { group: told, reign, leader, .. })
-                if *group == told && self.group() == Some(told) =>
+            (Ask::Leader { .. }, Message::Leader { group, reign, leader, .. })
+                if self.group() == Some(group) =>
             {
                 self.leader_told(&from, (reign, leader), now);
             }

@@ -181,7 +181,8 @@ impl Locality {
         let until = now.time + self.config.tie_window;
         let contact = self.me.clone();
         let Some(member) = &mut self.member else { return };
-        let reign = Reign { term: member.reign.term + 1, since: now.wall, leader: contact.id };
+        let term = member.reign.term.saturating_add(1);
+        let reign = Reign { term, since: now.wall, leader: contact.id };
         let mine = Claim { round, reign, contact };
         member.best = Some(mine.clone());
         member.stage = Stage::Claimed { until, mine: mine.clone(), is_tied: false };
@@ -283,7 +284,7 @@ impl Locality {
     /// The next one in the list leads now.
     pub(super) fn lead(&mut self, now: Now) {
         let Some(member) = &self.member else { return };
-        let term = member.reign.term + 1;
+        let term = member.reign.term.saturating_add(1);
         self.lead_by(Reign { term, since: now.wall, leader: self.me.id }, now);
     }
 

@@ -145,6 +145,60 @@ fn nonce_of(said: &[(Vec<Endpoint>, Message)], wanted: impl Fn(&Message) -> Opti
 }
 
 #[test]
+fn an_answer_of_another_kind_is_none_and_the_search_goes_on_without() {
+    let mut machine = machine_at(5);
+    machine.handle_input(Input::Command(Command::Join(std::vec![address(1)])), NOW).unwrap();
+    let asked = said(&mut machine);
+    let nonce = nonce_of(&asked, |message| match message {
+        Message::GetBootList { nonce } => Some(*nonce),
+        _ => None,
+    });
+    let at = GroupRef { group: group(1), leader: contact(1) };
+    let list = Message::BootList { nonce, groups: std::vec![at] };
+    receive(&mut machine, 1, &list).unwrap();
+    let asked = said(&mut machine);
+    for (_, message) in &asked {
+        let answer = match message {
+            Message::Measure { nonce } => Message::MeasureReply { nonce: *nonce, wall: START },
+            Message::GetCache { nonce } => {
+                Message::Cache { nonce: *nonce, group: group(1), neighbors: Vec::new() }
+            }
+            _ => continue,
+        };
+        receive(&mut machine, 1, &answer).unwrap();
+    }
+    let asked = said(&mut machine);
+    let nonce = nonce_of(&asked, |message| match message {
+        Message::GetMembers { nonce, .. } => Some(*nonce),
+        _ => None,
+    });
+    let wrong = Message::MeasureReply { nonce, wall: START };
+    assert_eq!(receive(&mut machine, 1, &wrong), Err(DropReason::Malformed));
+    let state =
+        State { leader: contact(1), leadership: std::vec![contact(1)], neighbors: Vec::new() };
+    let members = |group, term| Message::Members {
+        nonce,
+        group,
+        reign: Reign { term, since: START, leader: id(1) },
+        version: 1,
+        state: Box::new(state.clone()),
+        members: Vec::new(),
+    };
+    let lies = [members(group(2), 0), members(group(1), u64::MAX)];
+    for lie in &lies {
+        assert_eq!(receive(&mut machine, 1, lie), Err(DropReason::Malformed));
+    }
+    let mut events = Vec::new();
+    for _ in 0..5 {
+        let Some((time, _)) = machine.poll_timeout() else { break };
+        machine.handle_timeout(Now { time, wall: START });
+        events.extend(core::iter::from_fn(|| machine.poll_output()));
+    }
+    let failed = Output::Event(Event::BootFailed { failures: 1 });
+    assert!(events.contains(&failed), "it waits for no answer for ever: {events:?}");
+}
+
+#[test]
 fn nobody_registers_or_joins_from_an_address_that_is_not_its_own() {
     let mut machine = leader();
     let elsewhere = Contact { address: address(77), ..contact(9) };
