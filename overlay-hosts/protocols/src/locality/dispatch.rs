@@ -134,7 +134,7 @@ impl Locality {
             }
             (Ask::Relink { .. }, Message::Linked { .. }) => {}
             (Ask::Relink { .. }, Message::NotLinked { .. }) => {
-                self.relink_refused(sender, None, now);
+                self.relink_refused(sender, None, 0, now);
             }
             (ask @ (Ask::Members { .. } | Ask::Synchronize { .. }), told) => {
                 match told {
@@ -174,7 +174,9 @@ impl Locality {
     ) {
         match ask {
             Ask::Link { to, far, .. } => self.not_linked(to, *far, true, now),
-            Ask::Relink { .. } => self.relink_refused(sender, instead, now),
+            Ask::Relink { redirected, .. } => {
+                self.relink_refused(sender, instead, *redirected, now);
+            }
             Ask::Cache(Purpose::Founding | Purpose::Walk) => self.founding_unanswered(sender, now),
             _ => self.search_redirected(sender, instead, now),
         }

@@ -13,7 +13,7 @@ use crate::random::Random;
 use crate::time::{Now, Time};
 
 use super::intra_group::Member;
-use super::join::not_leader;
+use super::join::{REDIRECTED_MAX, not_leader};
 use super::measure::{Ask, Target};
 use super::message::{Distance, GroupId, GroupRef, Message, NEIGHBORS_MAX, Neighbor};
 use super::{Event, Locality};
@@ -231,10 +231,10 @@ impl Locality {
     }
 
     /// Asks all neighbors, by one message, whether they keep the link, and who leads them.
-    fn confirm_links(&mut self, now: Now) {
+    pub(super) fn confirm_links(&mut self, now: Now) {
         let Some(from) = self.own_group() else { return };
         let targets = self.neighbor_leaders().into_iter().map(Target::Peer).collect();
-        self.ask(Ask::Relink { from }, targets, now);
+        self.ask(Ask::Relink { from, redirected: 0 }, targets, now);
     }
 
     fn neighbor_leaders(&self) -> Vec<Contact> {
@@ -266,17 +266,25 @@ impl Locality {
     }
 
     /// A neighbor has another leader, or keeps the link no more.
-    pub(super) fn relink_refused(&mut self, by: PeerId, instead: Option<GroupRef>, now: Now) {
+    pub(super) fn relink_refused(
+        &mut self,
+        by: PeerId,
+        instead: Option<GroupRef>,
+        redirected: u8,
+        now: Now,
+    ) {
         let mut neighbors = self.neighbors().iter();
         let Some(neighbor) = neighbors.find(|each| each.at.leader.id == by).cloned() else {
             return;
         };
-        let other = instead.filter(|at| at.group == neighbor.at.group && at.leader.id != by);
+        let other = instead.filter(|at| {
+            at.group == neighbor.at.group && at.leader.id != by && redirected < REDIRECTED_MAX
+        });
         match other.zip(self.own_group()) {
             Some((at, from)) => {
                 let target = alloc::vec![Target::Peer(at.leader.clone())];
                 self.add_neighbor(Neighbor { at, ..neighbor });
-                self.ask(Ask::Relink { from }, target, now);
+                self.ask(Ask::Relink { from, redirected: redirected + 1 }, target, now);
             }
             None => self.remove_neighbor(neighbor.at.group, now),
         }

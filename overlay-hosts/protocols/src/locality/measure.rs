@@ -42,8 +42,10 @@ pub(super) enum Ask {
         distance: Distance,
         far: bool,
     },
+    /// How often the neighbor's leader was said to be another.
     Relink {
         from: GroupRef,
+        redirected: u8,
     },
     Members {
         group: GroupId,
@@ -75,7 +77,7 @@ impl Ask {
             Ask::Link { from, distance, far, .. } => {
                 Message::Link { nonce, from: from.clone(), distance: *distance, far: *far }
             }
-            Ask::Relink { from } => Message::Relink { nonce, from: from.clone() },
+            Ask::Relink { from, .. } => Message::Relink { nonce, from: from.clone() },
             Ask::Members { group, more } => {
                 Message::GetMembers { nonce, group: *group, me: me(), more: *more }
             }

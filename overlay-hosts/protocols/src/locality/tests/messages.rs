@@ -199,6 +199,31 @@ fn an_answer_of_another_kind_is_none_and_the_search_goes_on_without() {
 }
 
 #[test]
+fn a_leader_that_is_ever_another_is_asked_only_so_often() {
+    let mut machine = leader();
+    let from = GroupRef { group: group(2), leader: contact(2) };
+    let link = Message::Link { nonce: 1, from, distance: Distance(1), far: true };
+    receive(&mut machine, 2, &link).unwrap();
+    said(&mut machine);
+    machine.confirm_links(NOW);
+    let mut rounds = 0;
+    loop {
+        let asked = said(&mut machine);
+        let relink = asked.iter().find_map(|(to, message)| match message {
+            Message::Relink { nonce, .. } => Some((to[0], *nonce)),
+            _ => None,
+        });
+        let Some((to, nonce)) = relink else { break };
+        let (by, other) = if to == contact(2).endpoint() { (2, 3) } else { (3, 2) };
+        let instead = Some(GroupRef { group: group(2), leader: contact(other) });
+        receive(&mut machine, by, &Message::NotLeader { nonce, instead }).unwrap();
+        rounds += 1;
+        assert!(rounds < 10, "for ever");
+    }
+    assert!(rounds > 1 && machine.neighbors().is_empty());
+}
+
+#[test]
 fn nobody_registers_or_joins_from_an_address_that_is_not_its_own() {
     let mut machine = leader();
     let elsewhere = Contact { address: address(77), ..contact(9) };
