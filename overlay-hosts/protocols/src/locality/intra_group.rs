@@ -24,7 +24,7 @@ use super::{Event, Locality};
 
 /// Members that one remembers.
 pub const KNOWN_MAX: usize = 48;
-/// Members that were asked for a link and are not asked again before the next repair.
+/// Members that are asked for a link before the next repair, none of them twice.
 const TRIED_MAX: usize = 32;
 /// A link that was silent in so many Alives is gone.
 const MISSED_MAX: u8 = 3;
@@ -232,6 +232,7 @@ impl Locality {
         };
         let waiting = self.requests.waiting(&ask);
         let missing = self.config.links.saturating_sub(member.links.len() + waiting);
+        let missing = missing.min(TRIED_MAX.saturating_sub(member.tried.len()));
         if missing == 0 {
             return;
         }
@@ -242,12 +243,7 @@ impl Locality {
         self.random.shuffle(&mut others);
         others.truncate(missing);
         let others: Vec<Contact> = others.into_iter().cloned().collect();
-        for peer in &others {
-            if member.tried.len() >= TRIED_MAX {
-                member.tried.remove(0);
-            }
-            member.tried.push(peer.id);
-        }
+        member.tried.extend(others.iter().map(|peer| peer.id));
         self.ask(ask, others.into_iter().map(Target::Peer).collect(), now);
     }
 

@@ -224,6 +224,35 @@ fn a_leader_that_is_ever_another_is_asked_only_so_often() {
 }
 
 #[test]
+fn members_that_refuse_and_name_ever_others_are_not_believed_for_ever() {
+    let mut machine = leader();
+    machine.remove_link(id(1), NOW);
+    let (mut asked, mut next) = (0, 100);
+    loop {
+        let said = said(&mut machine);
+        let connects = said.iter().filter_map(|(to, message)| match message {
+            Message::Connect { nonce, .. } => Some((to.clone(), *nonce)),
+            _ => None,
+        });
+        let connects: Vec<_> = connects.collect();
+        if connects.is_empty() {
+            break;
+        }
+        for (to, nonce) in connects {
+            for to in to {
+                asked += 1;
+                assert!(asked < 200, "for ever");
+                let place = (0..2000).find(|place| address(*place) == to.address).unwrap();
+                let members = (next..next + 8).map(contact).collect();
+                next += 8;
+                receive(&mut machine, place, &Message::Refused { nonce, members }).unwrap();
+            }
+        }
+    }
+    assert!(asked > 3);
+}
+
+#[test]
 fn nobody_registers_or_joins_from_an_address_that_is_not_its_own() {
     let mut machine = leader();
     let elsewhere = Contact { address: address(77), ..contact(9) };
