@@ -227,6 +227,13 @@ impl Locality {
         if reign.leader == me {
             return Ok(());
         }
+        if !member.has_link(received.sender())
+            && !self.requests.is_waiting(&Ask::Connect { group }, received.sender())
+        {
+            // Claims are flooded over links, and strangers have none.
+            self.reply(received, &Message::Disconnect { group }, Class::Queued);
+            return Ok(());
+        }
         if !reign.outranks(&member.reign) || matches!(member.stage, Stage::Leading) {
             self.answer_outranked(received);
             return Ok(());

@@ -5,7 +5,9 @@
 //! tiny, as long as what all members know has not changed; after a change the next one says it all.
 //!
 //! Members are trusted within their group: who has been let in can disturb it, as an Alive is not
-//! proved to be its leader's. Nobody outside can: only members and those who ask to be are heard.
+//! proved to be its leader's. Anybody may ask to be let in, and anybody who knows the group may say
+//! that it leads it by a later term: so the parts of a split find each other though neither knows
+//! the other's leader. Alives and claims are heard over links alone.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

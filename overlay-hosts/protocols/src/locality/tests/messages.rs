@@ -253,6 +253,27 @@ fn members_that_refuse_and_name_ever_others_are_not_believed_for_ever() {
 }
 
 #[test]
+fn claims_of_strangers_are_not_flooded() {
+    let mut machine = leader();
+    let led = Reign { term: 1, since: START, leader: id(1) };
+    machine.consider_reign(&contact(1), led, NOW);
+    let later = Now { time: NOW.time + seconds(9), wall: START };
+    said(&mut machine);
+    let mut claimed = |place: usize| {
+        let claim = Reign { term: 2, since: START, leader: id(place) };
+        let claim =
+            Message::NewLeader { group: group(1), round: 0, claim, contact: contact(place) };
+        let bytes = machine::encode(&claim);
+        let from = contact(place).endpoint();
+        let received = Received { from, at: later.time, wall: START, ttl: 60, message: &bytes };
+        machine.handle_input(Input::Message(received), later).unwrap();
+        machine.leader() == Some(id(place))
+    };
+    assert!(!claimed(9));
+    assert!(claimed(1));
+}
+
+#[test]
 fn nobody_registers_or_joins_from_an_address_that_is_not_its_own() {
     let mut machine = leader();
     let elsewhere = Contact { address: address(77), ..contact(9) };
