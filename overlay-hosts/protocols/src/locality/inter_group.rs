@@ -155,6 +155,14 @@ impl Locality {
             return Ok(());
         }
         let known = member.neighbor(neighbor.at.group).is_some();
+        let leads_another = |each: &Neighbor| {
+            each.at.leader.id == neighbor.at.leader.id && each.at.group != neighbor.at.group
+        };
+        if member.state.neighbors.iter().any(leads_another) {
+            // One peer leads one group: no leader gets more than one of the places.
+            self.reply(received, &Message::NotLinked { nonce }, Class::Queued);
+            return Ok(());
+        }
         let far = neighbor.far;
         let same: Vec<&Neighbor> =
             member.state.neighbors.iter().filter(|each| each.far == far).collect();

@@ -56,6 +56,9 @@ impl BootCache {
     /// A group is there.
     pub(super) fn overheard(&mut self, at: &GroupRef) {
         let seen = self.clock;
+        // One peer leads one group: no leader fills the cache with groups of its own.
+        self.entries
+            .retain(|entry| entry.at.group == at.group || entry.at.leader.id != at.leader.id);
         match self.entries.iter_mut().find(|entry| entry.at.group == at.group) {
             Some(entry) if entry.at == *at => entry.seen = seen,
             Some(entry) => {

@@ -274,6 +274,19 @@ fn claims_of_strangers_are_not_flooded() {
 }
 
 #[test]
+fn one_peer_fills_neither_the_links_between_groups_nor_the_boot_cache() {
+    let mut machine = leader();
+    for number in 10..40 {
+        let from = GroupRef { group: group(number), leader: contact(9) };
+        receive(&mut machine, 9, &Message::Register { group: from.clone() }).unwrap();
+        let far = number % 2 == 0;
+        let link = Message::Link { nonce: 1, from, distance: Distance(1), far };
+        receive(&mut machine, 9, &link).unwrap();
+    }
+    assert_eq!((machine.neighbors().len(), machine.boot_groups()), (1, 1));
+}
+
+#[test]
 fn nobody_registers_or_joins_from_an_address_that_is_not_its_own() {
     let mut machine = leader();
     let elsewhere = Contact { address: address(77), ..contact(9) };
