@@ -21,7 +21,7 @@ use crate::machine::{Class, Received};
 use crate::time::{Now, Time, Wall, micros};
 
 use super::intra_group::Member;
-use super::measure::{Ask, Target};
+use super::measure::{Ask, Purpose, Target};
 use super::message::{GroupId, GroupRef, Message, Reign};
 use super::{Event, Locality};
 
@@ -378,6 +378,12 @@ impl Locality {
         let group = member.group;
         self.building = None;
         self.walk = None;
+        // What it has asked for as a leader would link another leader to one that is none.
+        self.requests.forget(|ask| match ask {
+            Ask::Link { .. } | Ask::Relink { .. } => true,
+            Ask::Cache(purpose) => *purpose != Purpose::Search,
+            _ => false,
+        });
         self.out.event(Event::LeaderChanged { group, leader: reign.leader });
     }
 
@@ -448,7 +454,9 @@ impl Locality {
         let has_changed = before != Some(member.reign);
         member.lost.retain(|lost| lost.id != from.id);
         if let Stage::Asking { answered, .. } = &mut member.stage {
-            answered.push(from.id);
+            if !answered.contains(&from.id) {
+                answered.push(from.id);
+            }
         }
         let is_same = member.reign == reign;
         let is_there = is_same && from.id == reign.leader && leader.id == from.id;

@@ -190,6 +190,7 @@ impl Locality {
         let Some(member) = &mut self.member else { return };
         member.state.neighbors.retain(|each| each.at.group != group);
         member.is_changed = true;
+        self.silent.retain(|(silent, _)| *silent != group);
         self.out.event(Event::GroupUnlinked { group });
     }
 

@@ -302,6 +302,23 @@ fn nobody_registers_or_joins_from_an_address_that_is_not_its_own() {
 }
 
 #[test]
+fn a_link_that_gives_its_place_leaves_nothing_behind() {
+    let mut machine = leader();
+    let link = |machine: &mut Locality, place: usize| {
+        let from = GroupRef { group: group(place as u8), leader: contact(place) };
+        let distance = Distance(100 - place as u32);
+        let link = Message::Link { nonce: 1, from, distance, far: false };
+        receive(machine, place, &link).unwrap();
+    };
+    (10..22).for_each(|place| link(&mut machine, place));
+    machine.neighbor_measured(id(10), None, NOW);
+    assert_eq!(machine.silent.len(), 1);
+    link(&mut machine, 22);
+    assert!(machine.neighbors().iter().all(|each| each.at.group != group(10)));
+    assert!(machine.silent.is_empty());
+}
+
+#[test]
 fn waits_of_nothing_or_for_ever_are_no_waits_to_run_with() {
     for wait in [Duration::ZERO, Duration::MAX] {
         let config = Config {
