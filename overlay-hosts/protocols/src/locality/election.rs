@@ -453,10 +453,10 @@ impl Locality {
         let Some(member) = &mut self.member else { return };
         let has_changed = before != Some(member.reign);
         member.lost.retain(|lost| lost.id != from.id);
-        if let Stage::Asking { answered, .. } = &mut member.stage {
-            if !answered.contains(&from.id) {
-                answered.push(from.id);
-            }
+        if let Stage::Asking { answered, .. } = &mut member.stage
+            && !answered.contains(&from.id)
+        {
+            answered.push(from.id);
         }
         let is_same = member.reign == reign;
         let is_there = is_same && from.id == reign.leader && leader.id == from.id;
