@@ -13,7 +13,7 @@ use crate::random::Random;
 use crate::time::{Now, Time};
 
 use super::intra_group::Member;
-use super::join::not_leader;
+use super::join::{REDIRECTED_MAX, not_leader};
 use super::measure::{Ask, Target};
 use super::message::{Distance, GroupId, GroupRef, Message, NEIGHBORS_MAX, Neighbor};
 use super::{Event, Locality};
@@ -144,9 +144,6 @@ impl Locality {
         nonce: u64,
         neighbor: Neighbor,
     ) -> Result<(), DropReason> {
-        if neighbor.at.leader.id != received.sender() {
-            return Err(DropReason::Malformed);
-        }
         let instead = self.own_group();
         let Some(member) = self.member.as_ref().filter(|_| self.is_leader()) else {
             self.reply(received, &not_leader(nonce, instead), Class::Queued);
@@ -158,6 +155,14 @@ impl Locality {
             return Ok(());
         }
         let known = member.neighbor(neighbor.at.group).is_some();
+        let leads_another = |each: &Neighbor| {
+            each.at.leader.id == neighbor.at.leader.id && each.at.group != neighbor.at.group
+        };
+        if member.state.neighbors.iter().any(leads_another) {
+            // One peer leads one group: no leader gets more than one of the places.
+            self.reply(received, &Message::NotLinked { nonce }, Class::Queued);
+            return Ok(());
+        }
         let far = neighbor.far;
         let same: Vec<&Neighbor> =
             member.state.neighbors.iter().filter(|each| each.far == far).collect();
@@ -185,6 +190,7 @@ impl Locality {
         let Some(member) = &mut self.member else { return };
         member.state.neighbors.retain(|each| each.at.group != group);
         member.is_changed = true;
+        self.silent.retain(|(silent, _)| *silent != group);
         self.out.event(Event::GroupUnlinked { group });
     }
 
@@ -234,10 +240,10 @@ impl Locality {
     }
 
     /// Asks all neighbors, by one message, whether they keep the link, and who leads them.
-    fn confirm_links(&mut self, now: Now) {
+    pub(super) fn confirm_links(&mut self, now: Now) {
         let Some(from) = self.own_group() else { return };
         let targets = self.neighbor_leaders().into_iter().map(Target::Peer).collect();
-        self.ask(Ask::Relink { from }, targets, now);
+        self.ask(Ask::Relink { from, redirected: 0 }, targets, now);
     }
 
     fn neighbor_leaders(&self) -> Vec<Contact> {
@@ -251,9 +257,6 @@ impl Locality {
         nonce: u64,
         from: GroupRef,
     ) -> Result<(), DropReason> {
-        if from.leader.id != received.sender() {
-            return Err(DropReason::Malformed);
-        }
         let instead = self.own_group();
         let answer = match self.member.as_ref().filter(|_| self.is_leader()) {
             None => not_leader(nonce, instead),
@@ -272,17 +275,25 @@ impl Locality {
     }
 
     /// A neighbor has another leader, or keeps the link no more.
-    pub(super) fn relink_refused(&mut self, by: PeerId, instead: Option<GroupRef>, now: Now) {
+    pub(super) fn relink_refused(
+        &mut self,
+        by: PeerId,
+        instead: Option<GroupRef>,
+        redirected: u8,
+        now: Now,
+    ) {
         let mut neighbors = self.neighbors().iter();
         let Some(neighbor) = neighbors.find(|each| each.at.leader.id == by).cloned() else {
             return;
         };
-        let other = instead.filter(|at| at.group == neighbor.at.group && at.leader.id != by);
+        let other = instead.filter(|at| {
+            at.group == neighbor.at.group && at.leader.id != by && redirected < REDIRECTED_MAX
+        });
         match other.zip(self.own_group()) {
             Some((at, from)) => {
                 let target = alloc::vec![Target::Peer(at.leader.clone())];
                 self.add_neighbor(Neighbor { at, ..neighbor });
-                self.ask(Ask::Relink { from }, target, now);
+                self.ask(Ask::Relink { from, redirected: redirected + 1 }, target, now);
             }
             None => self.remove_neighbor(neighbor.at.group, now),
         }
