@@ -216,7 +216,8 @@ impl Ring {
         let requests = self.requests.iter().map(|request| (request.due, "request"));
         let transfers = self.transfers.iter().map(|transfer| (transfer.due, "transfer"));
         let all = checks.chain(lookups).chain(requests).chain(transfers);
-        all.chain(periodic).min().filter(|(at, _)| *at != Time::NEVER)
+        let first = all.chain(periodic).min_by_key(|(at, _)| *at);
+        first.filter(|(at, _)| *at != Time::NEVER)
     }
 
     fn handle_command(&mut self, command: Command, now: Now) {
