@@ -4,7 +4,7 @@ use indicatif::ProgressBar;
 use overlay_protocols::random::Random;
 
 use super::localities::{Overlay, config, grow};
-use super::{Error, Experiment, Options};
+use super::{Error, Experiment, Flag, Options};
 use crate::report::{Report, Row, Target};
 use crate::underlay::TransitStub;
 
@@ -27,6 +27,7 @@ const PAIRS: usize = 100_000;
 const TOGETHER: usize = 100;
 
 fn run(options: &Options, bar: &ProgressBar) -> Result<Report, Error> {
+    options.refuse(EXPERIMENT.name, &[Flag::Matrix, Flag::BothTransports])?;
     let mut report = Report::default();
     let sizes = options.sizes(&[1_000], &[1_000, 4_000, 10_000]);
     bar.set_length(sizes.iter().sum::<usize>() as u64 + sizes[0] as u64);

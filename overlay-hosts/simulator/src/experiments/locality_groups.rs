@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use overlay_protocols::locality::{self, Distance};
 
 use super::localities::{Overlay, config, grow};
-use super::{Error, Experiment, Options};
+use super::{Error, Experiment, Flag, Options};
 use crate::report::{Report, Row, Target};
 use crate::underlay::TransitStub;
 
@@ -25,6 +25,7 @@ const LIMIT: u32 = 30;
 const TOLERANCE: f64 = 0.25;
 
 fn run(options: &Options, bar: &ProgressBar) -> Result<Report, Error> {
+    options.refuse(EXPERIMENT.name, &[Flag::Matrix, Flag::BothTransports])?;
     let mut report = Report::default();
     let sizes = options.sizes(&[1_000], &[1_000, 4_000, 10_000]);
     bar.set_length(3 * sizes.iter().sum::<usize>() as u64);
