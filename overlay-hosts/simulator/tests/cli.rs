@@ -45,3 +45,15 @@ fn json_is_one_object_with_rows_and_a_chart_is_written() {
     std::fs::remove_file(&file).expect("it is there");
     assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
 }
+
+#[test]
+fn what_an_experiment_cannot_follow_is_wrong_usage_and_not_passed_over() {
+    for experiment in overlay_simulator::experiments::ALL {
+        for flags in [["--matrix", "rtt.txt"], ["--transport", "both"]] {
+            let output = overlay_sim(&["run", experiment.name, flags[0], flags[1]]);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{} {flags:?}: {said}", experiment.name);
+            assert!(said.contains(experiment.name) && said.contains(flags[0]), "{said}");
+        }
+    }
+}

@@ -25,10 +25,21 @@ const SETTLING: Duration = Duration::from_secs(300);
 pub(super) struct Overlay {
     pub(super) world: World,
     pub(super) underlay: Arc<Underlay>,
-    /// Of each join but the first: groups tested, Measures sent.
-    pub(super) joins: Vec<(u32, u64)>,
+    /// All joins but the first.
+    pub(super) joins: Vec<Join>,
     /// Joins that were not over in time.
     pub(super) failed: usize,
+}
+
+/// What one join took.
+pub(super) struct Join {
+    /// Groups tested.
+    pub(super) steps: u32,
+    /// Measures sent.
+    pub(super) pings: u64,
+    pub(super) took: Duration,
+    /// Whether none of the groups was near enough.
+    pub(super) founded: bool,
 }
 
 /// Seed defaults; Alives and measurements of links are rarer the more hosts there are, since
@@ -99,7 +110,8 @@ impl Overlay {
             let boot = boot.map(|place| address(*place)).collect();
             self.world.input(*place, Input::Locality(locality::Command::Join(boot)));
         }
-        let deadline = self.world.now() + JOIN_PATIENCE;
+        let began = self.world.now();
+        let deadline = began + JOIN_PATIENCE;
         let mut waiting = count;
         while waiting > 0 {
             let Some(happening) = self.world.next(deadline) else {
@@ -109,12 +121,14 @@ impl Overlay {
             let Happening::Told { event: node::Event::Locality(event), .. } = happening else {
                 continue;
             };
+            let founded = matches!(event, locality::Event::Founded { .. });
             if let locality::Event::Joined { steps, pings, .. }
             | locality::Event::Founded { steps, pings, .. } = event
             {
                 waiting -= 1;
                 if done > 0 {
-                    self.joins.push((steps, pings));
+                    let took = self.world.now().since(began);
+                    self.joins.push(Join { steps, pings, took, founded });
                 }
             }
         }
@@ -173,6 +187,26 @@ impl Overlay {
             sum += self.underlay.rtt(one as usize, other as usize);
         }
         sum.as_secs_f64() / pairs as f64
+    }
+
+    /// How searches ended, for a note.
+    pub(super) fn searches(&self, config: &locality::Config) -> String {
+        let count = |is: &dyn Fn(&Join) -> bool| self.joins.iter().filter(|join| is(join)).count();
+        let tested_all = |join: &Join| join.founded && join.steps >= config.groups_tested_max;
+        let no_time =
+            |join: &Join| join.founded && !tested_all(join) && join.took >= config.search_time;
+        let took = self.joins.iter().map(|join| join.took).sum::<Duration>();
+        let mean = took.as_secs_f64() / self.joins.len().max(1) as f64;
+        let founded = count(&|join| join.founded);
+        let (tested, late) = (count(&tested_all), count(&no_time));
+        format!(
+            "{} joins took {mean:.1} s in the mean; {founded} founded a group: {tested} had tested {} \
+             groups, {late} had searched for {} s, {} knew no other group",
+            self.joins.len(),
+            config.groups_tested_max,
+            config.search_time.as_secs(),
+            founded - tested - late,
+        )
     }
 
     /// What time it is there, for a note.

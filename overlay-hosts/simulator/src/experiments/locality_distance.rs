@@ -4,7 +4,7 @@ use indicatif::ProgressBar;
 use overlay_protocols::random::Random;
 
 use super::localities::{Overlay, config, grow};
-use super::{Error, Experiment, Options};
+use super::{Error, Experiment, Flag, Options};
 use crate::report::{Report, Row, Target};
 use crate::underlay::TransitStub;
 
@@ -27,8 +27,9 @@ const PAIRS: usize = 100_000;
 const TOGETHER: usize = 100;
 
 fn run(options: &Options, bar: &ProgressBar) -> Result<Report, Error> {
+    options.refuse(EXPERIMENT.name, &[Flag::Matrix, Flag::BothTransports])?;
     let mut report = Report::default();
-    let sizes = options.sizes(&[1_000], &[1_000, 4_000, 10_000]);
+    let sizes = options.sizes(&[1_000, 4_000], &[1_000, 4_000, 10_000]);
     bar.set_length(sizes.iter().sum::<usize>() as u64 + sizes[0] as u64);
     let mut steps = Vec::new();
     for nodes in &sizes {
@@ -55,13 +56,14 @@ fn measure(
     report: &mut Report,
 ) -> f64 {
     bar.set_message(format!("{nodes} hosts, {at_once} at once"));
-    let overlay = grow(TransitStub::ts600(), nodes, at_once, &config(nodes), options, bar);
+    let config = config(nodes);
+    let overlay = grow(TransitStub::ts600(), nodes, at_once, &config, options, bar);
     let (near, all) = distances(&overlay);
     let mut random = Random::new(options.seed, 0x0070_6169_7273);
     let mean = overlay.mean_rtt(PAIRS, &mut random);
     let joins = overlay.joins.len() as f64;
-    let steps = overlay.joins.iter().map(|(steps, _)| f64::from(*steps)).sum::<f64>() / joins;
-    let pings = overlay.joins.iter().map(|(_, pings)| *pings as f64).sum::<f64>() / joins;
+    let steps = overlay.joins.iter().map(|join| f64::from(join.steps)).sum::<f64>() / joins;
+    let pings = overlay.joins.iter().map(|join| join.pings as f64).sum::<f64>() / joins;
     let with = |row: Row| row.with("nodes", nodes).with("joins-at-once", at_once);
     let ratio = Row::new("neighbor-distance-ratio", near / mean, PAPER).beside(PAPER_RATIO);
     report.rows.extend([
@@ -73,9 +75,10 @@ fn measure(
     ]);
     report.event_hash = Some(overlay.world.hash());
     report.notes.push(format!(
-        "{}; {} joins at once: {} joins not over in time, {:.0} s simulated, {} events",
+        "{}; {} joins at once: {}; {} joins not over in time, {:.0} s simulated, {} events",
         options.seal_note(nodes),
         at_once,
+        overlay.searches(&config),
         overlay.failed,
         overlay.seconds(),
         overlay.world.sent().events,

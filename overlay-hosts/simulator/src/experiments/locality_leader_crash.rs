@@ -9,7 +9,7 @@ use overlay_protocols::node::{self, Input};
 use overlay_protocols::random::Random;
 use overlay_protocols::{Time, time::micros};
 
-use super::{Error, Experiment, Options, Scale};
+use super::{Error, Experiment, Flag, Options, Scale};
 use crate::report::{Report, Row, Target};
 use crate::world::carrier::{Direct, random_pairs};
 use crate::world::{Settings, Transport, World};
@@ -40,20 +40,23 @@ const RESTORED_WITHIN: f64 = 10.0;
 const LOOK: Duration = Duration::from_millis(20);
 
 fn run(options: &Options, bar: &ProgressBar) -> Result<Report, Error> {
+    options.refuse(EXPERIMENT.name, &[Flag::Nodes, Flag::Matrix, Flag::BothTransports])?;
     let seeds = match options.scale {
         Scale::Ci => 50,
         Scale::Full => 1000,
     };
     let signed = options.is_signed(MEMBERS * seeds as usize);
+    let transport = options.transport_or(Transport::Xcast);
     bar.set_length(seeds);
     let mut worst = Worst::default();
     for seed in options.seed..options.seed + seeds {
-        worst.take(&crash(seed, signed));
+        worst.take(&crash(Settings { seed, transport, signed }));
         bar.inc(1);
     }
     let split_seeds = seeds / 10;
+    let splits = options.seed..options.seed + split_seeds;
     let splits: Vec<Split> =
-        (options.seed..options.seed + split_seeds).map(|seed| split(seed, signed)).collect();
+        splits.map(|seed| split(Settings { seed, transport, signed })).collect();
     let mut report = Report { event_hash: Some(worst.hash), ..Report::default() };
     rows(&worst, seeds, &mut report);
     split_rows(&splits, &mut report);
@@ -138,10 +141,9 @@ fn split_rows(splits: &[Split], report: &mut Report) {
 
 /// A group of members 0, 1, ..., the first of which lead, behind them the groups that it is
 /// linked to.
-fn group(seed: u64, signed: bool) -> (World, Random) {
-    let mut random = Random::new(seed, 0x0063_7261_7368);
-    let settings = Settings { seed, transport: Transport::Xcast, signed };
-    let carrier = Direct::new(random_pairs(seed, DELAY.0, DELAY.1));
+fn group(settings: Settings) -> (World, Random) {
+    let mut random = Random::new(settings.seed, 0x0063_7261_7368);
+    let carrier = Direct::new(random_pairs(settings.seed, DELAY.0, DELAY.1));
     let mut world = World::new(settings, Box::new(carrier));
     let config =
         node::Config { locality: Some(locality::Config::default()), ..node::Config::default() };
@@ -221,8 +223,8 @@ fn is_linked(world: &World, leader: usize) -> bool {
         })
 }
 
-fn crash(seed: u64, signed: bool) -> Outcome {
-    let (mut world, mut random) = group(seed, signed);
+fn crash(settings: Settings) -> Outcome {
+    let (mut world, mut random) = group(settings);
     world.run_until(Time(0) + Duration::from_secs(15) + random.up_to(Duration::from_secs(5)));
     let leadership = locality::Config::default().leadership;
     (0..leadership).for_each(|place| world.crash(place));
@@ -253,7 +255,7 @@ fn crash(seed: u64, signed: bool) -> Outcome {
         at => at.since(since).as_secs_f64(),
     };
     Outcome {
-        seed,
+        seed: settings.seed,
         leaders: members.iter().filter(leads).count(),
         seconds: seconds(elected, crashed),
         restored: seconds(linked, elected),
@@ -270,8 +272,8 @@ struct Split {
     healed: usize,
 }
 
-fn split(seed: u64, signed: bool) -> Split {
-    let (mut world, mut random) = group(seed, signed);
+fn split(settings: Settings) -> Split {
+    let (mut world, mut random) = group(settings);
     world.run_until(Time(0) + Duration::from_secs(15));
     let mut order: Vec<usize> = (0..MEMBERS).collect();
     random.shuffle(&mut order);

@@ -5,6 +5,7 @@ mod localities;
 mod locality_distance;
 mod locality_groups;
 mod locality_leader_crash;
+mod queue_combining;
 mod ring_churn;
 mod ring_holders;
 mod rings;
@@ -26,6 +27,7 @@ pub const ALL: &[Experiment] = &[
     locality_groups::EXPERIMENT,
     locality_leader_crash::EXPERIMENT,
     xcast_savings::EXPERIMENT,
+    queue_combining::EXPERIMENT,
     ring_churn::EXPERIMENT,
     scale::EXPERIMENT,
 ];
@@ -92,6 +94,31 @@ impl Options {
         }
     }
 
+    /// Says so if a flag was given that the experiment cannot follow.
+    ///
+    /// # Errors
+    /// The first of them.
+    fn refuse(&self, experiment: &str, flags: &[Flag]) -> Result<(), Error> {
+        let is_given = |flag: &&Flag| match flag {
+            Flag::Nodes => self.nodes.is_some(),
+            Flag::Transport => self.transport.is_some(),
+            Flag::BothTransports => self.transport == Some(TransportChoice::Both),
+            Flag::Matrix => self.matrix.is_some(),
+            Flag::Seal => self.seal.is_some(),
+        };
+        let problem = match flags.iter().find(is_given) {
+            None => return Ok(()),
+            Some(Flag::Nodes) => "has one size; leave out --nodes",
+            Some(Flag::Transport) => "compares transports itself; leave out --transport",
+            Some(Flag::BothTransports) => {
+                "has rows for one transport at a time; say --transport unicast or xcast"
+            }
+            Some(Flag::Matrix) => "runs on a network of its own; leave out --matrix",
+            Some(Flag::Seal) => "seals nothing; leave out --seal",
+        };
+        Err(Error::Usage(format!("{experiment} {problem}")))
+    }
+
     /// How messages to several peers leave, where there is one way.
     pub fn transport_or(&self, default: Transport) -> Transport {
         match self.transport {
@@ -100,6 +127,21 @@ impl Options {
             Some(TransportChoice::Both) | None => default,
         }
     }
+}
+
+/// What some experiments cannot follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flag {
+    /// `--nodes`
+    Nodes,
+    /// `--transport`, whatever it says.
+    Transport,
+    /// `--transport both`
+    BothTransports,
+    /// `--matrix`
+    Matrix,
+    /// `--seal`
+    Seal,
 }
 
 /// How much is run.

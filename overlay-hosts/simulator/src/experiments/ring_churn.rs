@@ -13,7 +13,7 @@ use overlay_protocols::random::Random;
 use overlay_protocols::{RingId, Time, ring};
 
 use super::rings::{GlobalView, preset};
-use super::{Error, Experiment, Options, Scale};
+use super::{Error, Experiment, Flag, Options, Scale};
 use crate::report::{Report, Row, Target};
 use crate::world::carrier::{Direct, random_pairs};
 use crate::world::churn::{Churn, Lifetimes};
@@ -39,6 +39,7 @@ const VACATE: u64 = 3 << 36;
 const KIND: u64 = 7 << 36;
 
 fn run(options: &Options, bar: &ProgressBar) -> Result<Report, Error> {
+    options.refuse(EXPERIMENT.name, &[Flag::Matrix, Flag::BothTransports])?;
     let mut report = Report::default();
     let (seconds, trials) = match options.scale {
         Scale::Ci => (180, 40),

@@ -10,7 +10,7 @@ use overlay_protocols::node::{self, Input};
 use overlay_protocols::random::Random;
 use overlay_protocols::{Contact, Time, locality, ring};
 
-use super::{Error, Experiment, Options, localities, rings};
+use super::{Error, Experiment, Flag, Options, localities, rings};
 use crate::report::{Report, Row, Target};
 use crate::underlay::{TransitStub, Underlay};
 use crate::world::churn::{Churn, Lifetimes};
@@ -39,6 +39,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 const DIE: u64 = 1 << 36;
 
 fn run(options: &Options, bar: &ProgressBar) -> Result<Report, Error> {
+    options.refuse(EXPERIMENT.name, &[Flag::Matrix, Flag::BothTransports])?;
     let mut report = Report::default();
     for nodes in options.sizes(&[2_000], &[NODES]) {
         measure(nodes, options, bar, &mut report);
@@ -108,7 +109,7 @@ fn is_in_group(node: &overlay_protocols::OverlayNode) -> bool {
 }
 
 /// The hosts of each router are a group, linked to near ones.
-fn preset_groups(world: &mut World, underlay: &Underlay, seed: u64) {
+pub(super) fn preset_groups(world: &mut World, underlay: &Underlay, seed: u64) {
     let mut random = Random::new(seed, 0x0067_726f_7570_73);
     let mut groups: Vec<Vec<usize>> = vec![Vec::new(); underlay.router_count()];
     for (place, host) in underlay.hosts().iter().enumerate() {

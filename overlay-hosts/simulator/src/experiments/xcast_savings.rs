@@ -12,7 +12,7 @@ use indicatif::ProgressBar;
 use overlay_protocols::random::Random;
 use overlay_protocols::time::Time;
 
-use super::{Error, Experiment, Options};
+use super::{Error, Experiment, Flag, Options};
 use crate::network::{Form, Network, NetworkError, Settings, Socket, Tally};
 use crate::report::{Report, Row, Target};
 use crate::underlay::{TransitStub, Underlay};
@@ -20,7 +20,7 @@ use crate::underlay::{TransitStub, Underlay};
 /// The experiment.
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "xcast-savings",
-    about: "Packets and octets that links are spared by one Xcast packet instead of unicast ones",
+    about: "packets and octets that links are spared by one Xcast packet instead of unicast ones",
     run,
 };
 
@@ -44,10 +44,7 @@ fn law(destinations: usize) -> f64 {
 }
 
 fn run(options: &Options, progress: &ProgressBar) -> Result<Report, Error> {
-    if options.matrix.is_some() {
-        let problem = "xcast-savings counts links of its own networks; leave out --matrix";
-        return Err(Error::Usage(problem.to_owned()));
-    }
+    options.refuse(EXPERIMENT.name, &[Flag::Matrix, Flag::Transport, Flag::Seal])?;
     let sizes = options.sizes(&HOSTS[..1], &HOSTS);
     let most = DESTINATIONS.into_iter().max().unwrap_or_default();
     if let Some(few) = sizes.iter().find(|nodes| **nodes <= most) {

@@ -125,6 +125,18 @@ pub struct World {
     sent: Sent,
     arrivals: Vec<Arrival>,
     places: Vec<usize>,
+    record: Option<Vec<Recorded>>,
+}
+
+/// A message that a node has handed over.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Which node.
+    pub place: usize,
+    /// When.
+    pub at: Time,
+    /// What, to whom.
+    pub send: Send,
 }
 
 /// The address of a host.
@@ -163,7 +175,13 @@ impl World {
             sent: Sent::default(),
             arrivals: Vec::new(),
             places: Vec::new(),
+            record: None,
         }
+    }
+
+    /// Keeps all messages that nodes hand over from now on, and gives those kept so far.
+    pub fn record(&mut self) -> Vec<Recorded> {
+        self.record.replace(Vec::new()).unwrap_or_default()
     }
 
     /// What time it is.
@@ -366,7 +384,12 @@ impl World {
             let output = self.slots[place].node.as_mut().and_then(|node| node.poll_output());
             match output {
                 None => break,
-                Some(Output::Send(send)) => self.transmit(place, &send),
+                Some(Output::Send(send)) => {
+                    self.transmit(place, &send);
+                    if let Some(record) = &mut self.record {
+                        record.push(Recorded { place, at: self.now, send });
+                    }
+                }
                 Some(Output::Pair { to, protocol, message, .. }) => {
                     let (to, parts, class) = (vec![to], Vec::new(), Class::Immediate);
                     let send = Send { to, protocol, shared: message, parts, class };
