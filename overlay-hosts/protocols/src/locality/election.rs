@@ -66,6 +66,10 @@ impl Claim {
         self.reign.leader
     }
 
+    pub(super) fn round(&self) -> u8 {
+        self.round
+    }
+
     /// Whether this one wins: of a later round, or lower.
     fn beats(&self, other: &Claim) -> bool {
         self.round > other.round

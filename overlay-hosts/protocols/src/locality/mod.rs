@@ -229,6 +229,11 @@ impl Locality {
         Some(member.best.as_ref().map_or(member.reign.leader, |best| best.leader()))
     }
 
+    /// The round of the best claim to lead, from 0; each tie makes one more. `None`: no claim.
+    pub fn claim_round(&self) -> Option<u8> {
+        self.member.as_ref()?.best.as_ref().map(election::Claim::round)
+    }
+
     /// Who leads since when.
     pub fn reign(&self) -> Option<Reign> {
         self.member.as_ref().map(|member| member.reign)

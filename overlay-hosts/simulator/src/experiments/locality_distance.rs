@@ -28,7 +28,7 @@ const TOGETHER: usize = 100;
 
 fn run(options: &Options, bar: &ProgressBar) -> Result<Report, Error> {
     let mut report = Report::default();
-    let sizes = options.sizes(&[300], &[1_000, 4_000, 10_000]);
+    let sizes = options.sizes(&[1_000], &[1_000, 4_000, 10_000]);
     bar.set_length(sizes.iter().sum::<usize>() as u64 + sizes[0] as u64);
     let mut steps = Vec::new();
     for nodes in &sizes {

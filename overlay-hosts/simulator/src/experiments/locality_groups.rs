@@ -26,7 +26,7 @@ const TOLERANCE: f64 = 0.25;
 
 fn run(options: &Options, bar: &ProgressBar) -> Result<Report, Error> {
     let mut report = Report::default();
-    let sizes = options.sizes(&[300], &[1_000, 4_000, 10_000]);
+    let sizes = options.sizes(&[1_000], &[1_000, 4_000, 10_000]);
     bar.set_length(3 * sizes.iter().sum::<usize>() as u64);
     for nodes in sizes {
         measure(nodes, 2, true, options, bar, &mut report);

@@ -4,9 +4,11 @@
 mod localities;
 mod locality_distance;
 mod locality_groups;
+mod locality_leader_crash;
 mod ring_churn;
 mod ring_holders;
 mod rings;
+mod scale;
 mod xcast_savings;
 
 use std::path::PathBuf;
@@ -22,7 +24,9 @@ use crate::world::Transport;
 pub const ALL: &[Experiment] = &[
     locality_distance::EXPERIMENT,
     locality_groups::EXPERIMENT,
+    locality_leader_crash::EXPERIMENT,
     ring_churn::EXPERIMENT,
+    scale::EXPERIMENT,
     xcast_savings::EXPERIMENT,
 ];
 
@@ -41,6 +45,8 @@ pub struct Experiment {
 
 /// Nodes up to which datagrams are signed, unless it is said otherwise.
 const SIGNED_NODES_MAX: usize = 1_000;
+/// The same at the scale of [`Scale::Ci`], where minutes count.
+const SIGNED_NODES_MAX_CI: usize = 200;
 
 /// How an experiment is run.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +77,11 @@ impl Options {
 
     /// Whether datagrams are signed among so many nodes.
     pub fn is_signed(&self, nodes: usize) -> bool {
-        self.seal.map_or(nodes <= SIGNED_NODES_MAX, |seal| seal == SealKind::Signed)
+        let most = match self.scale {
+            Scale::Ci => SIGNED_NODES_MAX_CI,
+            Scale::Full => SIGNED_NODES_MAX,
+        };
+        self.seal.map_or(nodes <= most, |seal| seal == SealKind::Signed)
     }
 
     /// What the table says of that.

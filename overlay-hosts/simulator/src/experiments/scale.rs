@@ -1,0 +1,231 @@
+//! `scale`: how much time and memory ten minutes of a large overlay take. All nodes are part of a
+//! ring and of groups from the start; 1 % of them a minute are replaced by others, who join.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+use overlay_protocols::locality::{Distance, GroupId, GroupRef, Neighbor};
+use overlay_protocols::node::{self, Input};
+use overlay_protocols::random::Random;
+use overlay_protocols::{Contact, Time, locality, ring};
+
+use super::{Error, Experiment, Options, localities, rings};
+use crate::report::{Report, Row, Target};
+use crate::underlay::{TransitStub, Underlay};
+use crate::world::churn::{Churn, Lifetimes};
+use crate::world::{Happening, World, address};
+
+/// See the module.
+pub(super) const EXPERIMENT: Experiment = Experiment {
+    name: "scale",
+    about: "time and memory that ten minutes of a large overlay take",
+    run,
+};
+
+const SOURCE: &str = "definition of the experiment";
+const SPAN: Duration = Duration::from_secs(600);
+/// The size that the limits are for.
+const NODES: usize = 100_000;
+const SECONDS_MAX: f64 = 600.0;
+const BYTES_MAX: f64 = (4u64 << 30) as f64;
+/// 1 % a minute.
+const LIFETIME: Duration = Duration::from_secs(6000);
+/// Groups that a group is linked to by its own choice; the same number may choose it.
+const NEAR_GROUPS: usize = 3;
+/// A leaving node is given so long.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// The mark of the end of a life; the other one is the end of leaving.
+const DIE: u64 = 1 << 36;
+
+fn run(options: &Options, bar: &ProgressBar) -> Result<Report, Error> {
+    let mut report = Report::default();
+    for nodes in options.sizes(&[2_000], &[NODES]) {
+        measure(nodes, options, bar, &mut report);
+    }
+    Ok(report)
+}
+
+fn config() -> node::Config {
+    let ring = ring::Config {
+        leaf_set: 8,
+        heartbeat: Duration::from_secs(10),
+        finger_interval: Duration::from_secs(60),
+        // There and back takes a second on this network, and some seven steps are to be made.
+        lookup_timeout: Duration::from_secs(15),
+        hop_timeout: (Duration::from_millis(400), Duration::from_secs(4)),
+        ..ring::Config::default()
+    };
+    let locality = Some(locality::Config::default());
+    node::Config { ring, locality, ..node::Config::default() }
+}
+
+fn measure(nodes: usize, options: &Options, bar: &ProgressBar, report: &mut Report) {
+    let start = Instant::now();
+    bar.set_length(SPAN.as_secs());
+    bar.set_position(0);
+    bar.set_message(format!("{nodes} nodes"));
+    let mut underlay = TransitStub::ts600().build(options.seed);
+    underlay.attach_hosts(nodes, options.seed);
+    let underlay = Arc::new(underlay);
+    let mut world = localities::on_underlay(&underlay, options, nodes);
+    for place in 0..nodes {
+        world.add_host();
+        world.start(place, config());
+    }
+    rings::preset(&mut world, config().ring.leaf_set / 2);
+    preset_groups(&mut world, &underlay, options.seed);
+    let began = Instant::now();
+    churn(&mut world, options.seed, bar);
+    let sent = world.sent();
+    let with = |name, figure| Row::new(name, figure, SOURCE).with("nodes", nodes);
+    let mut seconds = with("wall-seconds", start.elapsed().as_secs_f64());
+    let mut bytes = with("peak-bytes", peak_bytes());
+    if nodes == NODES {
+        seconds = seconds.target(Target::AtMost(SECONDS_MAX));
+        bytes = bytes.target(Target::AtMost(BYTES_MAX));
+    }
+    let rate = sent.events as f64 / began.elapsed().as_secs_f64();
+    report.rows.extend([seconds, bytes, with("events-per-second", rate.round())]);
+    report.event_hash = Some(world.hash());
+    report.notes.push(format!(
+        "{}; {} events, {} datagrams sent, {} arrived, {} in the ring and {} in groups at the end",
+        options.seal_note(nodes),
+        sent.events,
+        sent.datagrams,
+        sent.delivered,
+        world.live().filter(|place| world.node(*place).is_some_and(is_in_ring)).count(),
+        world.live().filter(|place| world.node(*place).is_some_and(is_in_group)).count(),
+    ));
+}
+
+fn is_in_ring(node: &overlay_protocols::OverlayNode) -> bool {
+    node.ring().is_joined()
+}
+
+fn is_in_group(node: &overlay_protocols::OverlayNode) -> bool {
+    node.locality().is_some_and(|locality| locality.group().is_some())
+}
+
+/// The hosts of each router are a group, linked to near ones.
+fn preset_groups(world: &mut World, underlay: &Underlay, seed: u64) {
+    let mut random = Random::new(seed, 0x0067_726f_7570_73);
+    let mut groups: Vec<Vec<usize>> = vec![Vec::new(); underlay.router_count()];
+    for (place, host) in underlay.hosts().iter().enumerate() {
+        groups[host.router].push(place);
+    }
+    groups.retain(|group| !group.is_empty());
+    let near = near_groups(&groups, underlay);
+    let defaults = locality::Config::default();
+    let id = |group: usize| {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&(group as u64 + 1).to_be_bytes());
+        GroupId(id)
+    };
+    for (number, members) in groups.iter().enumerate() {
+        let neighbor = |other: &usize| {
+            let (one, other_leader) = (members[0], groups[*other][0]);
+            let leader = world.contact(other_leader);
+            let distance = Distance(underlay.rtt(one, other_leader).as_micros() as u32);
+            Neighbor { at: GroupRef { group: id(*other), leader }, distance, far: false }
+        };
+        let neighbors: Vec<Neighbor> = near[number].iter().map(neighbor).collect();
+        let links = member_links(members.len(), defaults.links, defaults.links_max, &mut random);
+        let contacts: Vec<Contact> = members.iter().map(|place| world.contact(*place)).collect();
+        for (rank, place) in members.iter().enumerate() {
+            let known = (0..4).filter_map(|_| random.choose(&contacts).cloned());
+            let preset = locality::Preset {
+                group: id(number),
+                leader: contacts[0].clone(),
+                leadership: contacts.iter().take(defaults.leadership).cloned().collect(),
+                links: links[rank].iter().map(|other| contacts[*other].clone()).collect(),
+                neighbors: neighbors.clone(),
+                known: known.filter(|peer| peer.id != contacts[rank].id).collect(),
+            };
+            let command = locality::Command::Preset(Box::new(preset));
+            world.input(*place, Input::Locality(command));
+        }
+    }
+}
+
+/// The nearest few of each, and those that it is one of the nearest of.
+fn near_groups(groups: &[Vec<usize>], underlay: &Underlay) -> Vec<Vec<usize>> {
+    let mut near = vec![Vec::new(); groups.len()];
+    for one in 0..groups.len() {
+        let mut others: Vec<usize> = (0..groups.len()).filter(|other| *other != one).collect();
+        others.sort_by_key(|other| (underlay.rtt(groups[one][0], groups[*other][0]), *other));
+        for other in others.into_iter().take(NEAR_GROUPS) {
+            if !near[one].contains(&other) {
+                near[one].push(other);
+                near[other].push(one);
+            }
+        }
+    }
+    near.iter_mut().for_each(|all: &mut Vec<usize>| all.truncate(2 * 6));
+    near
+}
+
+/// To a few earlier members each, unless these have enough.
+fn member_links(members: usize, links: usize, most: usize, random: &mut Random) -> Vec<Vec<usize>> {
+    let mut all = vec![Vec::new(); members];
+    for one in 1..members {
+        for _ in 0..2 * links {
+            let other = random.below(one as u64) as usize;
+            if all[one].len() < links && all[other].len() < most && !all[one].contains(&other) {
+                all[one].push(other);
+                all[other].push(one);
+            }
+        }
+    }
+    all
+}
+
+/// Ten minutes in which nodes come and go.
+fn churn(world: &mut World, seed: u64, bar: &ProgressBar) {
+    let mut churn = Churn::new(Lifetimes::Exponential { mean: LIFETIME }, 0.5, seed);
+    let mut random = Random::new(seed, 0x0062_6f6f_74);
+    for place in 0..world.len() {
+        let end = Time(0) + churn.lifetime();
+        world.mark(end, place, DIE);
+    }
+    let end = Time(0) + SPAN;
+    while world.now() < end {
+        match world.next(end) {
+            Some(Happening::Mark { place, tag: DIE }) => {
+                let at = match churn.is_crash() {
+                    true => world.now(),
+                    false => {
+                        world.input(place, Input::Locality(locality::Command::Leave));
+                        world.input(place, Input::Ring(ring::Command::Leave));
+                        world.now() + FAREWELL
+                    }
+                };
+                world.mark(at, place, 0);
+            }
+            Some(Happening::Mark { place, .. }) => replace(world, place, &mut random, &mut churn),
+            _ => {}
+        }
+        bar.set_position(world.now().0 / 1_000_000);
+    }
+}
+
+fn replace(world: &mut World, place: usize, random: &mut Random, churn: &mut Churn) {
+    world.vacate(place);
+    world.start(place, config());
+    let boot: Vec<_> = (0..3)
+        .map(|_| random.below(world.len() as u64) as usize)
+        .filter(|other| *other != place)
+        .map(address)
+        .collect();
+    world.input(place, Input::Ring(ring::Command::Join(boot.clone())));
+    world.input(place, Input::Locality(locality::Command::Join(boot)));
+    world.mark(world.now() + churn.lifetime(), place, DIE);
+}
+
+/// The most memory that this process has had so far; 0 where nobody says.
+fn peak_bytes() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kilobytes.unwrap_or(0) as f64 * 1024.0
+}

@@ -1,0 +1,47 @@
+//! The command line as people script against it.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn overlay_sim(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_overlay-sim")).args(arguments).output().expect("it runs")
+}
+
+#[test]
+fn an_unknown_experiment_is_wrong_usage_and_the_nearest_is_named() {
+    let output = overlay_sim(&["run", "locality-distanse"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("`locality-distance`"));
+}
+
+#[test]
+fn the_list_names_all_experiments() {
+    let output = overlay_sim(&["list"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for experiment in overlay_simulator::experiments::ALL {
+        assert!(text.contains(experiment.name), "{} is not in {text}", experiment.name);
+    }
+}
+
+#[test]
+fn json_is_one_object_with_rows_and_a_chart_is_written() {
+    let file = std::env::temp_dir().join(format!("overlay-sim-{}.svg", std::process::id()));
+    let plot = file.display().to_string();
+    let output =
+        overlay_sim(&["run", "scale", "--nodes", "50", "--seed", "5", "--json", "--plot", &plot]);
+    assert_eq!(output.status.code(), Some(0));
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&json["experiment"], &json["seed"]), (&"scale".into(), &5.into()));
+    let rows = json["rows"].as_array().expect("rows");
+    assert!(!rows.is_empty());
+    for row in rows {
+        assert!(row["name"].is_string() && row["figure"].is_number(), "{row}");
+        assert_eq!(row["parameters"]["nodes"], 50, "{row}");
+        assert!(row["source-figure"].is_null() && row["source"].is_string(), "{row}");
+    }
+    let svg = std::fs::read_to_string(&file).expect("the chart");
+    std::fs::remove_file(&file).expect("it is there");
+    assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
+}
