@@ -22,6 +22,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub use output::table;
+pub use show::exchange;
+
 use crate::host::HostError;
 
 /// Send one packet to many destinations: an Xcast (RFC 5058) router and its tools
