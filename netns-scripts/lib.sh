@@ -11,6 +11,7 @@
 #   LAB_STOCK      hosts that forward unicast and know no Xcast
 #   LAB_IPV6       not empty: IPv6, too
 #   LAB_MTUS       "X:Y" -> octets, for links that carry less than 1500
+#   LAB_QUALITIES  "X:Y" -> what a [[link]] of xcast link-emulator says of it, such as 'delay = "25ms"'
 #   LAB_SHAPING    options of run that up takes, too
 #   lab_routes HOST                 prints the routes of a host that forwards, as commands for ip; without
 #                                   it they follow from LAB_LINKS, which must be a tree then
@@ -42,8 +43,9 @@ LAB_STOCK=(${LAB_STOCK[@]+"${LAB_STOCK[@]}"})
 LAB_IPV6=${LAB_IPV6:-}
 LAB_SHAPE=()
 declare -p LAB_MTUS >/dev/null 2>&1 || declare -A LAB_MTUS=()
+declare -p LAB_QUALITIES >/dev/null 2>&1 || declare -A LAB_QUALITIES=()
 
-for part in output waiting names holder processes binary capture routers daemons relays rounds outages picture verbs; do
+for part in output waiting names holder processes binary capture emulator routers daemons relays rounds outages picture verbs; do
   # shellcheck source=/dev/null
   . "$LAB_DIRECTORY/lib/$part.sh"
 done

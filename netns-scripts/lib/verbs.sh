@@ -8,15 +8,16 @@
 
 # All namespaces and links by one `ip`, then one shell in each namespace.
 lab_build_network() {
-  local host batch=$LAB_STATE/batch why
+  local host batch=$LAB_STATE/batch why namespaces=("${LAB_HOSTS[@]}")
   mkdir "$batch"
+  ((${#LAB_QUALITIES[@]} == 0)) || namespaces+=("$LAB_CABLES")
 
   : >"$LAB_STATE/namespaces"
-  for host in "${LAB_HOSTS[@]}"; do
+  for host in "${namespaces[@]}"; do
     [[ ! -e /run/netns/$(lab_namespace "$host") ]] ||
       fail 1 "there is a namespace $(lab_namespace "$host") already, not of our making; 'ip netns del' removes it"
   done
-  for host in "${LAB_HOSTS[@]}"; do
+  for host in "${namespaces[@]}"; do
     # Recorded first, so that nothing is left if we end right behind it.
     lab_namespace "$host" >>"$LAB_STATE/namespaces"
     printf '\n' >>"$LAB_STATE/namespaces"
@@ -57,6 +58,7 @@ lab_build_network() {
     ' - "$batch/$host" "$(lab_forwards "$host" && echo 1 || echo 0)" "${LAB_PEERS[$host]}" "$LAB_IPV6" ||
       fail 1 "could not set up host $host"
   done
+  lab_start_emulator
   # A link is up some time after both its ends were told to be; until then routers do not use it.
   for host in "${LAB_HOSTS[@]}"; do
     lab_until 10 lab_links_are_up "$host" || fail 1 "the links of host $host do not come up"
@@ -69,6 +71,10 @@ lab_link_commands() {
   local link x y
   for link in "${LAB_LINKS[@]}"; do
     x=${link%:*} y=${link#*:}
+    if lab_is_emulated "$link"; then
+      lab_cable_commands "$x" "$y"
+      continue
+    fi
     # Indexes that differ: the kernel takes up to a second to call a link up where both ends have
     # the same one.
     printf 'link add name to-%s index %d address %s netns %s type veth peer name to-%s index %d address %s netns %s\n' \
