@@ -104,11 +104,7 @@ impl<'a> Table<'a> {
     }
 
     /// A number in a range.
-    pub fn integer<T>(
-        &mut self,
-        key: &'static str,
-        range: RangeInclusive<T>,
-    ) -> Option<Spanned<T>>
+    pub fn integer<T>(&mut self, key: &'static str, range: RangeInclusive<T>) -> Option<Spanned<T>>
     where
         T: Copy + Into<i128> + TryFrom<i128>,
     {
