@@ -18,6 +18,9 @@
 #   lab_router_configuration HOST   prints what a router's configuration has beyond the usual
 #   lab_needs      a function that `up` calls first; it fails where the machine lacks something
 #   lab_started    a function that `up` calls when the routers run
+#   lab_status_more HOST            prints further members of a host in the JSON of status, each after a comma;
+#                                   fails where something is not well
+#   lab_variables HOST              prints NAME=VALUE lines that commands of exec have in their environment
 # and defines the function lab_run, which works on a lab that is up.
 #
 # shellcheck shell=bash

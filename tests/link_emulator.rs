@@ -232,6 +232,22 @@ fn what_finds_the_queue_full_is_counted() {
 }
 
 #[test]
+fn what_is_on_the_way_arrives_before_it_ends() {
+    in_namespaces("what_is_on_the_way_arrives_before_it_ends", || {
+        let mut lab = hosts();
+        let emulator = emulate(&mut lab, "--interfaces a,b --delay 500ms/0ms");
+        let (a, b) = sockets(4);
+        a.send(&number_of(1)).unwrap();
+        assert_eq!(next(&b), 1);
+        a.send(&numbered(2, 1000)).unwrap();
+        let octets = |now: &Value| from(now, "a")["queued"]["octets"].as_u64();
+        wait_for(&emulator, "it is on the way", |now| octets(now) >= Some(1000));
+        end(emulator);
+        assert_eq!(next(&b), 2);
+    });
+}
+
+#[test]
 fn unfinished_checksums_and_long_segments_are_carried_on() {
     in_namespaces("unfinished_checksums_and_long_segments_are_carried_on", || {
         let mut lab = hosts();

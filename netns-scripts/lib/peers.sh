@@ -31,6 +31,7 @@ peer_names() {
   for host; do printf 'peer-%s\n' "$host"; done
 }
 
+# peers_configure TRANSPORT
 peers_configure() {
   local host boot
   mkdir -p "$LAB_STATE/peers"
@@ -39,8 +40,8 @@ peers_configure() {
     [[ $host != "$SOURCE" ]] || boot=''
     {
       cat "$LAB_STATE/experiment.toml"
-      printf '\n[host]\nname = "%s"\ncontrol-socket = "%s"\nstate-directory = "%s"\nlisten = ["%s:9000"]\n' \
-        "${host,,}" "$LAB_STATE/peers/$host.sock" "$LAB_STATE/peers/$host" "$(lab_addresses "$host")"
+      printf '\n[host]\nname = "%s"\ncontrol-socket = "%s"\nstate-directory = "%s"\nlisten = ["%s:9000"]\ntransport = "%s"\n' \
+        "${host,,}" "$LAB_STATE/peers/$host.sock" "$LAB_STATE/peers/$host" "$(lab_addresses "$host")" "$1"
       printf '\n[rendezvous]\nboot = [%s]\n' "$boot"
       printf '%s\n' "$PEER_CONFIGURATION"
     } >"$LAB_STATE/peers/$host.toml"
@@ -49,10 +50,11 @@ peers_configure() {
 
 # The first of each locality one after the other, then all others at once: who looks for a group while the
 # next one is founded founds its own.
+#
+# peers_start TRANSPORT: all of them; returns when there is one ring, and a group a locality.
 peers_start() {
   local host firsts=() others=()
-  ln -sf "$OVERLAY_HOST" "$LAB_STATE/overlay-host"
-  peers_configure
+  peers_configure "$1"
   for host in "${PEERS[@]}"; do if [[ $host == ?1 ]]; then firsts+=("$host"); else others+=("$host"); fi; done
   for host in "${firsts[@]}"; do
     peers_spawn "$host"
@@ -64,6 +66,14 @@ peers_start() {
     fail 1 "the peers do not come to one ring, and to a group a locality"
   fi
 }
+peers_stop() {
+  local names
+  mapfile -t names < <(peer_names "${PEERS[@]}")
+  lab_end "${names[@]}"
+  # Those who meet again are who they were, and know nobody.
+  rm -f "$LAB_STATE"/peers/*/*/*.store
+}
+# peers_spawn HOST...
 peers_spawn() {
   local host names
   for host; do lab_spawn "peer-$host" "$host" "$LAB_STATE/overlay-host" run --config "$LAB_STATE/peers/$host.toml"; done
@@ -155,41 +165,55 @@ check_operations() {
   done
 }
 
-# peers_traffic: what all peers together have sent so far, "KEY" -> number in TRAFFIC.
-declare -A TRAFFIC=()
-peers_traffic() {
-  local key value
-  TRAFFIC=()
-  while read -r key value; do TRAFFIC[$key]=$value; done < <(peers_show traffic | awk '
+# peers_counters: what all peers together have sent so far, and what went over links: lines "KEY NUMBER".
+peers_counters() {
+  peers_show traffic | awk '
     { sum[$2] += $3 }
-    END { for (key in sum) printf "%s %d\n", key, sum[key] }')
-}
-# What went over all links: "KEY" -> number in CARRIED, frames and octets, and of the core link alone.
-declare -A CARRIED=()
-peers_carried() {
-  local key value
-  CARRIED=()
-  while read -r key value; do CARRIED[$key]=$value; done < <(lab_emulator_statistics | awk '
+    END { for (key in sum) printf "%s %d\n", key, sum[key] }'
+  lab_emulator_statistics | awk '
     $3 == "forwarded" { frames += $4; octets += $5; if ($1 ~ /^X/ && $2 ~ /^X/) { core += $4; core_octets += $5 } }
-    $3 == "loss" || $3 == "queue" || $3 == "overrun" || $3 == "refused" { dropped += $4 }
-    END { printf "frames %d\noctets %d\ncore %d\ncore-octets %d\ndropped %d\n", frames, octets, core, core_octets, dropped }')
+    $3 ~ /^(loss|queue|overrun|refused|in-flight|unreadable)$/ { dropped += $4 }
+    END { printf "frames %d\noctets %d\ncore-frames %d\ncore-octets %d\ndropped %d\n", frames, octets, core, core_octets, dropped }'
+}
+
+# How long what is sent is counted, in seconds.
+WINDOW=10
+# "TRANSPORT KEY" -> how much of it was sent in that time.
+declare -A SENT=()
+
+# peers_window TRANSPORT: all operations, and what goes over links meanwhile and for the rest of the time.
+peers_window() {
+  local before end key value
+  before=$(peers_counters)
+  end=$((SECONDS + WINDOW))
+  operations "$1" put 0
+  operations "$1" get 7
+  operations "$1" find-node 13
+  check_operations "$1"
+  ((FAILED["$1 put"] == 0)) || ERRORS+=("$1: ${FAILED["$1 put"]} of $VALUES values were not acknowledged")
+  window_is_over() { ((SECONDS >= end)); }
+  lab_until "$WINDOW" window_is_over || :
+  while read -r key value; do SENT["$1 $key"]=$value; done < <(
+    awk 'NR == FNR { before[$1] = $2; next } { print $1, $2 - before[$1] }' <(printf '%s\n' "$before") <(peers_counters))
+  ((SENT["$1 dropped"] == 0)) || ERRORS+=("$1: ${SENT["$1 dropped"]} frames were dropped by links that lose none")
 }
 
 peers_run() {
   say "24 peers put, get and find $VALUES values, all at once"
-  operations calm put 0
-  operations calm get 7
-  operations calm find-node 13
-  check_operations calm
-  ((FAILED["calm put"] == 0)) || ERRORS+=("${FAILED["calm put"]} of $VALUES values were not acknowledged")
-
+  peers_window auto
   say "once more, and X2's router is killed meanwhile"
   operations_while_killed
   check_operations killed
   GROUP_LINES=$(peers_groups)
-  peers_traffic
-  peers_carried
-  ((CARRIED[dropped] == 0)) || ERRORS+=("${CARRIED[dropped]} frames were dropped by links without loss")
+  lab_spawn_router X2
+  lab_await 20 ready out '^ready' X2 || exit 1
+  say "the peers begin anew, without Xcast"
+  peers_stop
+  peers_start unicast
+  peers_window unicast
+  # As it was.
+  peers_stop
+  peers_start auto
 }
 operations_while_killed() {
   local killer
@@ -217,22 +241,30 @@ peers_groups() {
     sort -k 2
 }
 
+declare -A ROUND_NAMES=([auto]='with Xcast' [killed]="X2's router is killed meanwhile" [unicast]='without Xcast')
 peers_report() {
   local kind round group members row
   printf '\n  %s%-18s %s%s\n' "$BOLD" group 'members (* leads it)' "$RESET"
   while read -r group members; do printf '  %-18s %s\n' "${group:0:16}" "$members"; done <<<"$GROUP_LINES"
   printf '\n  %s%-34s %9s %9s %9s%s\n' "$BOLD" "$VALUES operations at once: ms for all" put get find-node "$RESET"
-  for round in calm killed; do
-    printf '  %-36s' "$([[ $round == calm ]] && printf 'nothing fails' || printf "X2's router is killed meanwhile")"
+  for round in auto killed unicast; do
+    printf '  %-36s' "${ROUND_NAMES[$round]}"
     for kind in put get find-node; do printf ' %9d' "${SPENT["$round $kind"]}"; done
     printf '\n'
   done
-  printf '\n  %s%-24s %9s %10s %10s%s\n' "$BOLD" 'all peers have sent' packets bytes receivers "$RESET"
-  printf '  %-24s %9d %10d %10d\n' unicast "${TRAFFIC["unicast-packets-sent"]:-0}" "${TRAFFIC["unicast-bytes-sent"]:-0}" \
-    "${TRAFFIC["unicast-packets-sent"]:-0}" xcast "${TRAFFIC["xcast-packets-sent"]:-0}" \
-    "${TRAFFIC["xcast-bytes-sent"]:-0}" "${TRAFFIC["xcast-receivers"]:-0}"
-  printf '\n  on all links: %d frames of %d octets, on X1 -- X2 %d of %d; none was dropped\n\n' "${CARRIED[frames]}" \
-    "${CARRIED[octets]}" "${CARRIED[core]}" "${CARRIED["core-octets"]}"
+  printf '\n  %s%-34s %19s   %19s%s\n' "$BOLD" "in $WINDOW seconds with these operations" 'with Xcast' 'without' "$RESET"
+  printf '  %s%-34s %9s %9s   %9s %9s%s\n' "$DIM" '' packets bytes packets bytes "$RESET"
+  row 'sent by peers, unicast' unicast-packets-sent unicast-bytes-sent
+  row 'sent by peers, Xcast' xcast-packets-sent xcast-bytes-sent
+  row 'frames on all links' frames octets
+  row 'of these on X1 -- X2' core-frames core-octets
+  printf '  An Xcast packet was for %s receivers on average.\n\n' \
+    "$(awk -v receivers="${SENT["auto xcast-receivers"]}" -v packets="${SENT["auto xcast-packets-sent"]}" \
+      'BEGIN { printf "%.1f", (packets > 0 ? receivers / packets : 0) }')"
+}
+# row TEXT PACKETS BYTES: two counters, with Xcast and without.
+row() {
+  printf '  %-34s %9d %9d   %9d %9d\n' "$1" "${SENT["auto $2"]:-0}" "${SENT["auto $3"]:-0}" "${SENT["unicast $2"]:-0}" "${SENT["unicast $3"]:-0}"
 }
 
 peers_report_json() {
@@ -245,16 +277,22 @@ peers_report_json() {
   done <<<"$GROUP_LINES"
   printf '],"operations":['
   comma=''
-  for round in calm killed; do
+  for round in auto killed unicast; do
     for kind in put get find-node; do
       printf '%s{"round":"%s","kind":"%s","count":%d,"failed":%d,"milliseconds":%d}' "$comma" "$round" "$kind" "$VALUES" \
         "${FAILED["$round $kind"]}" "${SPENT["$round $kind"]}"
       comma=,
     done
   done
-  printf '],"sent":{"unicast":%s,"xcast":%s,"xcast-receivers":%d},"links":%s,"core":%s}' \
-    "$(json_amount "${TRAFFIC["unicast-packets-sent"]:-0}" "${TRAFFIC["unicast-bytes-sent"]:-0}")" \
-    "$(json_amount "${TRAFFIC["xcast-packets-sent"]:-0}" "${TRAFFIC["xcast-bytes-sent"]:-0}")" \
-    "${TRAFFIC["xcast-receivers"]:-0}" "$(json_amount "${CARRIED[frames]}" "${CARRIED[octets]}")" \
-    "$(json_amount "${CARRIED[core]}" "${CARRIED["core-octets"]}")"
+  printf '],"seconds":%d,"sent":{' "$WINDOW"
+  comma=''
+  for round in auto unicast; do
+    printf '%s"%s":{"unicast":%s,"xcast":%s,"xcast-receivers":%d,"links":%s,"core":%s}' "$comma" "$round" \
+      "$(json_amount "${SENT["$round unicast-packets-sent"]:-0}" "${SENT["$round unicast-bytes-sent"]:-0}")" \
+      "$(json_amount "${SENT["$round xcast-packets-sent"]:-0}" "${SENT["$round xcast-bytes-sent"]:-0}")" \
+      "${SENT["$round xcast-receivers"]:-0}" "$(json_amount "${SENT["$round frames"]}" "${SENT["$round octets"]}")" \
+      "$(json_amount "${SENT["$round core-frames"]}" "${SENT["$round core-octets"]}")"
+    comma=,
+  done
+  printf '}}'
 }

@@ -204,7 +204,7 @@ lab_must_be_up() {
 
 # Status 0 if the lab is up and every router answers.
 lab_status() {
-  local host link x y pid running comma='' status=0 state namespace addresses
+  local host link x y pid running comma='' status=0 state namespace addresses more
   if ! lab_is_up; then
     if [[ -n ${LAB_JSON:-} ]]; then
       printf '{"lab":%s,"suffix":%s,"up":false,"hosts":[],"links":[]}\n' \
@@ -241,6 +241,8 @@ lab_status() {
       fi
       [[ $running == true ]] || status=1
     fi
+    more=''
+    if declare -F lab_status_more >/dev/null; then more=$(lab_status_more "$host") || status=1; fi
     if [[ -z ${LAB_JSON:-} ]]; then
       printf '%-5s %-24s %-8s %-13s %s\n' "$host" "$namespace" "${pid:--}" "$state" "${addresses[*]}"
       continue
@@ -249,10 +251,11 @@ lab_status() {
       "$(json_string "$host")" "$(json_string "$namespace")" "$(json_strings "${addresses[@]}")" \
       "$(lab_forwards "$host" && printf true || printf false)"
     if lab_is_router "$host"; then
-      printf '{"pid":%s,"socket":%s,"running":%s}}' "${pid:-null}" "$(json_string "$(lab_socket "$host")")" "$running"
+      printf '{"pid":%s,"socket":%s,"running":%s}' "${pid:-null}" "$(json_string "$(lab_socket "$host")")" "$running"
     else
-      printf 'null}'
+      printf null
     fi
+    printf '%s}' "$more"
     comma=,
   done
   if [[ -n ${LAB_JSON:-} ]]; then
@@ -286,6 +289,7 @@ lab_exec() {
   fi
   words=(PATH="$LAB_STATE:$PATH" XCAST_EXPERIMENT="$LAB_STATE/experiment.toml")
   if lab_is_router "$host"; then words+=(XCAST_SOCKET="$(lab_socket "$host")"); fi
+  if declare -F lab_variables >/dev/null; then mapfile -t -O "${#words[@]}" words < <(lab_variables "$host"); fi
   cd "${LAB_CWD:-.}" 2>/dev/null || cd /
   exec ip netns exec "$(lab_namespace "$host")" env -u LAB_INSIDE -u LAB_CWD -u LAB_INVOKED \
     "${words[@]}" "$@"
