@@ -80,6 +80,21 @@ fn hosts_of_one_machine_form_one_group() {
 }
 
 #[test]
+fn a_dedicated_rendezvous_brings_others_together_and_joins_no_group() {
+    let lab = Lab::new(11);
+    let rendezvous = lab.start_with(1, &[], "", "dedicated = true");
+    let hosts = [lab.start(2, &[1], ""), lab.start(3, &[1], "")];
+    let group =
+        |host: &Host| host.show(Topic::Group)["peers"][0]["group"].as_str().map(String::from);
+    until("groups", || hosts.iter().all(|host| group(host).is_some()).then_some(()));
+    assert_eq!(group(&rendezvous), None);
+    let known = until("a registration", || {
+        rendezvous.show(Topic::Group)["peers"][0]["boot-groups"].as_u64().filter(|known| *known > 0)
+    });
+    assert!(known <= 2, "{known}");
+}
+
+#[test]
 fn who_is_told_to_end_leaves_and_its_values_stay() {
     let lab = Lab::new(3);
     let hosts: Vec<Host> =

@@ -113,7 +113,7 @@ fn show(socket: &Path, topic: Topic) -> Option<Value> {
 
 #[test]
 fn heartbeats_go_to_several_hosts_in_one_packet_once_probes_have_reached_them() {
-    let lab = Lab::new(11);
+    let lab = Lab::new(12);
     let _running = start(&lab);
     let sockets = HOSTS.map(|host| lab.path(&format!("{host}.sock")));
     for (host, socket) in HOSTS.iter().zip(&sockets) {

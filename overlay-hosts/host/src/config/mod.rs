@@ -139,6 +139,9 @@ pub struct Rendezvous {
     /// Whom to ask first: addresses, names, or what DHCP says. Default: nobody, which begins a
     /// network of one's own.
     pub boot: Vec<Boot>,
+    /// Whether the peers are rendezvous and nothing else: they answer who looks for groups, and join
+    /// none. Default: no.
+    pub dedicated: bool,
     /// On which interface DHCP is asked. Required for that.
     pub dhcp_interface: Option<String>,
     /// Which option has the list. Default: [`DHCP_OPTION`].
@@ -147,7 +150,12 @@ pub struct Rendezvous {
 
 impl Default for Rendezvous {
     fn default() -> Rendezvous {
-        Rendezvous { boot: Vec::new(), dhcp_interface: None, dhcp_option: DHCP_OPTION }
+        Rendezvous {
+            boot: Vec::new(),
+            dedicated: false,
+            dhcp_interface: None,
+            dhcp_option: DHCP_OPTION,
+        }
     }
 }
 

@@ -47,6 +47,7 @@ fn peer(f: &mut Formatter<'_>, peer: &Peer) -> fmt::Result {
 
 fn rendezvous(f: &mut Formatter<'_>, rendezvous: &Rendezvous) -> fmt::Result {
     writeln!(f, "\n[rendezvous]\nboot = {}", list(&rendezvous.boot))?;
+    writeln!(f, "dedicated = {}", rendezvous.dedicated)?;
     if let Some(interface) = &rendezvous.dhcp_interface {
         writeln!(f, "dhcp-interface = {}", quoted(interface))?;
     }

@@ -312,6 +312,7 @@ fn rendezvous(root: &mut Table<'_>) -> Rendezvous {
     let default = Rendezvous::default();
     let Some(mut table) = root.table("rendezvous") else { return default };
     let boot = table.list("boot", boot);
+    let dedicated = table.boolean("dedicated").is_some_and(Spanned::into_inner);
     let dhcp_interface = table.parsed("dhcp-interface", reading::interface);
     let dhcp_option = table.integer("dhcp-option", 224..=254u8);
     let place = || table.span("boot").unwrap_or(table.header());
@@ -325,6 +326,7 @@ fn rendezvous(root: &mut Table<'_>) -> Rendezvous {
     table.finish();
     Rendezvous {
         boot,
+        dedicated,
         dhcp_interface: dhcp_interface.map(Spanned::into_inner),
         dhcp_option: dhcp_option.map_or(default.dhcp_option, Spanned::into_inner),
     }

@@ -46,6 +46,7 @@ listen = ["0.0.0.0:7001"]
 boot = ["192.0.2.1:9000", "rv.example:9000", "dhcp"]
 dhcp-interface = "eth0"
 dhcp-option = 225
+dedicated = true
 [ring]
 heartbeat = "1s 500ms"
 [locality]
@@ -63,9 +64,13 @@ delay = "0s"
         assert_eq!(once, again);
     }
     let (printed, _) = printed_again(&every);
-    for kept in
-        ["heartbeat = \"1s 500ms\"", "name = \"h-2\"", "spares = \"sender\"", "delay = \"0s\""]
-    {
+    for kept in [
+        "heartbeat = \"1s 500ms\"",
+        "name = \"h-2\"",
+        "spares = \"sender\"",
+        "dedicated = true",
+        "delay = \"0s\"",
+    ] {
         assert!(printed.contains(kept), "{kept} in\n{printed}");
     }
 }

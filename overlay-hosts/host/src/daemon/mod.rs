@@ -135,6 +135,8 @@ pub struct Daemon {
     /// When the process ends at last, once it is leaving.
     end: Option<Time>,
     name: String,
+    /// The peers join no group.
+    dedicated: bool,
     /// No other process has the peers' keys while these are open.
     _keys: Vec<File>,
 }
@@ -188,6 +190,7 @@ impl Daemon {
             writer,
             end: None,
             name: config.host.name.clone(),
+            dedicated: config.rendezvous.dedicated,
             _keys: keys,
             poll,
         })
@@ -347,7 +350,9 @@ impl Daemon {
             // What it has asked in vain so far is given up.
             peer.input(Input::Ring(ring::Command::Leave), now, &self.writer);
             peer.input(Input::Ring(ring::Command::Join(boot)), now, &self.writer);
-            peer.input(Input::Locality(command), now, &self.writer);
+            if !self.dedicated {
+                peer.input(Input::Locality(command), now, &self.writer);
+            }
         }
     }
 

@@ -87,6 +87,7 @@ fn names_are_looked_up_and_what_is_not_found_is_told_by_name() {
             Boot::Dhcp,
             Boot::Address("192.0.2.1:9000".parse().unwrap()),
         ],
+        dedicated: false,
         dhcp_interface: Some("no-such-link".to_owned()),
         dhcp_option: 224,
     };

@@ -54,6 +54,11 @@ impl Lab {
 
     /// Runs a host. `more` goes behind `[host]`, `boot` says whom it asks first.
     pub fn start(&self, place: u8, boot: &[u8], more: &str) -> Host {
+        self.start_with(place, boot, more, "")
+    }
+
+    /// The same; `rendezvous` goes behind `[rendezvous]`.
+    pub fn start_with(&self, place: u8, boot: &[u8], more: &str, rendezvous: &str) -> Host {
         let boot: Vec<String> =
             boot.iter().map(|place| format!("\"{}:9000\"", self.address(*place))).collect();
         let (name, address) = (format!("h{place}"), self.address(place));
@@ -61,7 +66,7 @@ impl Lab {
         let text = format!(
             "[host]\nname = \"{name}\"\ntransport = \"unicast\"\nlisten = [\"{address}:9000\"]\n\
              control-socket = \"{}\"\nstate-directory = \"{}\"\n{more}\n\
-             [rendezvous]\nboot = [{}]\n[ring]\nheartbeat = \"300ms\"\n",
+             [rendezvous]\nboot = [{}]\n{rendezvous}\n[ring]\nheartbeat = \"300ms\"\n",
             socket.display(),
             self.path(&name).display(),
             boot.join(", "),
