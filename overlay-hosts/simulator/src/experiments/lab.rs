@@ -40,6 +40,8 @@ const HOSTS: usize = 6;
 const PORT: u16 = 9000;
 /// Heartbeats of the lab's hosts: often enough for many packets in a window.
 const HEARTBEAT: Duration = Duration::from_millis(500);
+/// A peer is given up after so many heartbeats that did not come.
+const MISSED: u32 = 10;
 /// Groups nearer than this are joined: hosts of a locality are up to 12 ms apart, localities 104.
 const NEAR: u32 = 50_000;
 /// One operation is begun after each.
@@ -116,7 +118,7 @@ fn ends(link: LinkId) -> (String, String) {
 }
 
 fn config() -> node::Config {
-    let ring = ring::Config { heartbeat: HEARTBEAT, ..ring::Config::default() };
+    let ring = ring::Config { heartbeat: HEARTBEAT, missed: MISSED, ..ring::Config::default() };
     let locality = locality::Config {
         tolerance: locality::Distance(NEAR),
         near_leader: Some(locality::Distance(NEAR)),
