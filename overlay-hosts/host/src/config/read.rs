@@ -303,9 +303,8 @@ fn reachable(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn seed(text: &str) -> Result<u64, String> {
-    u64::from_str_radix(text, 16).map_err(|_| {
-        format!("must be 1 to 16 hexadecimal digits, found {}", shown(text))
-    })
+    u64::from_str_radix(text, 16)
+        .map_err(|_| format!("must be 1 to 16 hexadecimal digits, found {}", shown(text)))
 }
 
 fn rendezvous(root: &mut Table<'_>) -> Rendezvous {

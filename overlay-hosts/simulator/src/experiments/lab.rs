@@ -240,7 +240,9 @@ impl Lab {
 
     /// Lets all join, in the lab's order.
     fn come_together(&mut self) -> Result<(), Error> {
-        (0..hosts()).for_each(|_| drop(self.world.add_host()));
+        for _ in 0..hosts() {
+            self.world.add_host();
+        }
         let (firsts, others): (Vec<usize>, Vec<usize>) =
             (0..hosts()).partition(|place| place % HOSTS == 0);
         for place in firsts {
