@@ -162,6 +162,7 @@ compare_window() {
   # What follows takes its time, and they would go on talking.
   peers_stop
   compare_count "$transport" "$start" "$end" | sort >"$LAB_STATE/$transport.lab"
+  [[ -s $LAB_STATE/$transport.lab ]] || fail 1 "the capture came to its end too early"
 }
 
 # ---- the simulator's side -------------------------------------------------------------------
