@@ -46,6 +46,7 @@ peers_configure() {
       printf '%s\n' "$PEER_CONFIGURATION"
     } >"$LAB_STATE/peers/$host.toml"
   done
+  if declare -F peers_configure_more >/dev/null; then peers_configure_more; fi
 }
 
 # The first of each locality one after the other, then all others at once: who looks for a group while the

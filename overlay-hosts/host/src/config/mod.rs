@@ -83,6 +83,9 @@ pub struct Host {
     pub relays_file: Option<PathBuf>,
     /// Default: [`SealKind::Signed`].
     pub seal: SealKind,
+    /// What all randomness of the first peer follows from, of each further one this and one more:
+    /// for labs alone, as who knows it knows what a peer will draw. Default: drawn at every start.
+    pub seed: Option<u64>,
 }
 
 impl Host {
@@ -97,6 +100,7 @@ impl Host {
             experiment_file: None,
             relays_file: None,
             seal: SealKind::default(),
+            seed: None,
         }
     }
 }

@@ -31,7 +31,11 @@ fn host(f: &mut Formatter<'_>, host: &Host) -> fmt::Result {
     if let Some(file) = &host.relays_file {
         writeln!(f, "relays-file = {}", quoted(&file.display()))?;
     }
-    writeln!(f, "seal = {}", quoted(&host.seal))
+    writeln!(f, "seal = {}", quoted(&host.seal))?;
+    match host.seed {
+        Some(seed) => writeln!(f, "seed = \"{seed:016x}\""),
+        None => Ok(()),
+    }
 }
 
 fn peer(f: &mut Formatter<'_>, peer: &Peer) -> fmt::Result {

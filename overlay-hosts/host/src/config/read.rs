@@ -119,6 +119,7 @@ fn host(root: &mut Table<'_>) -> (Option<Host>, Option<u16>, Single) {
     let experiment_file = table.parsed("experiment-file", reading::path);
     let relays_file = table.parsed("relays-file", reading::path);
     let seal = table.keyword("seal");
+    let seed = table.parsed("seed", seed);
     let count = table.integer("peers", 1..=PEERS_MAX);
     let single = Single {
         listen: sockets(&mut table, "listen", listen),
@@ -137,6 +138,7 @@ fn host(root: &mut Table<'_>) -> (Option<Host>, Option<u16>, Single) {
         experiment_file: experiment_file.map(Spanned::into_inner),
         relays_file: relays_file.map(Spanned::into_inner),
         seal: seal.map_or(default.seal, Spanned::into_inner),
+        seed: seed.map(Spanned::into_inner),
         name: default.name,
     };
     (Some(host), count, single)
@@ -298,6 +300,11 @@ fn reachable(text: &str) -> Result<SocketAddr, String> {
         true => Err(format!("must be an address that others can reach, found `{address}`")),
         false => Ok(address),
     }
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    u64::from_str_radix(text, 16)
+        .map_err(|_| format!("must be 1 to 16 hexadecimal digits, found {}", shown(text)))
 }
 
 fn rendezvous(root: &mut Table<'_>) -> Rendezvous {

@@ -35,6 +35,7 @@ state-directory = "/tmp/state"
 transport = "xcast"
 interface = "eth0"
 seal = "open"
+seed = "00ff"
 [[peer]]
 name = "one"
 listen = ["10.0.0.1:7000", "[2001:db8::1]:7000"]
@@ -66,6 +67,7 @@ delay = "0s"
     let (printed, _) = printed_again(&every);
     for kept in [
         "heartbeat = \"1s 500ms\"",
+        "seed = \"00000000000000ff\"",
         "name = \"h-2\"",
         "spares = \"sender\"",
         "dedicated = true",

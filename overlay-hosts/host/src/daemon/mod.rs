@@ -163,11 +163,14 @@ impl Daemon {
         if config.host.seal == SealKind::Open {
             tracing::warn!("seal = \"open\": anybody can say anything in anybody's name here");
         }
+        if config.host.seed.is_some() {
+            tracing::warn!("`seed` is for labs: others can tell what this host will draw");
+        }
         let clock = Clock::start();
         let mut peers = Vec::new();
         let mut keys = Vec::new();
-        for peer in &config.peers {
-            let (peer, held) = start::start(config, peer, clock)?;
+        for (index, peer) in config.peers.iter().enumerate() {
+            let (peer, held) = start::start(config, peer, index, clock)?;
             for descriptor in peer.link.descriptors() {
                 let mut source = SourceFd(&descriptor);
                 let registered = registry.register(&mut source, SOCKETS, Interest::READABLE);

@@ -26,6 +26,7 @@ use crate::state;
 pub(super) fn start(
     config: &Config,
     peer: &config::Peer,
+    index: usize,
     clock: Clock,
 ) -> Result<(Peer, Vec<File>), StartError> {
     let folder = config.host.state_directory.join(&peer.name);
@@ -43,11 +44,9 @@ pub(super) fn start(
     };
     let held = [Some(key.held), relay_key].into_iter().flatten().collect();
     let contact = contact(identity.id, &own_addresses);
-    let mut seed = [0; 8];
-    fill_random(&mut seed);
+    let seed = config.host.seed.map_or_else(drawn, |seed| seed.wrapping_add(index as u64));
     let restored = |key: &str| state::restored(&folder, key);
     let machines = config.machines.clone();
-    let seed = u64::from_be_bytes(seed);
     let node = OverlayNode::new(machines, identity, contact, &restored, seed, clock.now());
     let shown: Vec<String> = own_addresses.iter().map(ToString::to_string).collect();
     tracing::info!(
@@ -76,6 +75,12 @@ pub(super) fn start(
         is_behind: true,
     };
     Ok((peer, held))
+}
+
+fn drawn() -> u64 {
+    let mut octets = [0; 8];
+    fill_random(&mut octets);
+    u64::from_be_bytes(octets)
 }
 
 fn contact(id: PeerId, addresses: &[SocketAddr]) -> Contact {

@@ -57,7 +57,9 @@ pub(super) fn restore(stored: Option<&[u8]>, me: PeerId) -> VecDeque<Contact> {
 impl Ring {
     /// Tells the leaf set that this peer is there, and looks who of it is silent.
     pub(super) fn beat(&mut self, now: Time) {
-        self.timers.heartbeat = now + self.config.heartbeat;
+        // From when it was due: where timers come late, heartbeats are as many all the same.
+        let next = self.timers.heartbeat + self.config.heartbeat;
+        self.timers.heartbeat = if next > now { next } else { now + self.config.heartbeat };
         if core::mem::take(&mut self.announce) {
             // First, or who hears the new digest would ask for it.
             self.announce_to(self.leaves.endpoints(), true, Class::Queued);
