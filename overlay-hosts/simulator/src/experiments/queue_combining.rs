@@ -102,7 +102,7 @@ fn record(nodes: usize, options: &Options, bar: &ProgressBar) -> (Traffic, u64) 
     }
     rings::preset(&mut world, config().ring.leaf_set / 2);
     scale::preset_groups(&mut world, &underlay, options.seed);
-    let mut random = Random::new(options.seed, 0x7175_6575_65);
+    let mut random = Random::new(options.seed, 0x0071_7565_7565);
     for place in 0..nodes {
         world.mark(Time(0) + random.up_to(ASKS_EVERY), place, 0);
     }
@@ -153,7 +153,7 @@ fn made_up(overlap: f64, seed: u64) -> Vec<(Time, Send)> {
     let common = ((MADE_LEN as f64 * overlap) as usize).max(1);
     let mut at = Time(0);
     let message = |number: usize| {
-        at = at + random.exponential(MADE_EVERY);
+        at += random.exponential(MADE_EVERY);
         let place = random.below(MADE_PEERS) as usize;
         let mut id = PeerId::default();
         id.0[..8]
