@@ -330,6 +330,9 @@ impl Locality {
         self.out.event(Event::LeaderChanged { group, leader: me.id });
         self.silent.clear();
         self.schedule_maintenance(now);
+        // Somebody else may lead for a moment, and link the groups beside to itself: what they know
+        // is made right once it has heard of this leader.
+        self.reenter_at = now.time + self.config.alive_period;
         self.send_alive(now);
         self.relink(now);
         self.register(now);
