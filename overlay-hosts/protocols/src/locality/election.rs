@@ -325,6 +325,7 @@ impl Locality {
         member.sequence = 0;
         member.is_changed = true;
         member.best = None;
+        member.hands_over = false;
         member.stage = Stage::Leading;
         let group = member.group;
         self.out.event(Event::LeaderChanged { group, leader: me.id });
@@ -376,6 +377,7 @@ impl Locality {
         member.sequence = 0;
         member.version = 0;
         member.best = None;
+        member.hands_over |= member.stage == Stage::Leading;
         member.stage = Stage::Following { deadline };
         let links = member.links.iter().map(|link| &link.peer);
         let mut known = member.state.leadership.iter().chain(&member.known).chain(links);

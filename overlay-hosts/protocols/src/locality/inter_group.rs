@@ -239,6 +239,17 @@ impl Locality {
         self.measure(self.neighbor_leaders(), now);
     }
 
+    /// Who has led, and finds that another does, tells the groups beside: they may have been linked
+    /// to it later than to the other.
+    pub(super) fn hand_over(&mut self, now: Now) {
+        let me = self.me.id;
+        let Some(member) = &mut self.member else { return };
+        if member.hands_over && member.leader().is_some_and(|leader| leader.id != me) {
+            member.hands_over = false;
+            self.confirm_links(now);
+        }
+    }
+
     /// Asks all neighbors, by one message, whether they keep the link, and who leads them.
     pub(super) fn confirm_links(&mut self, now: Now) {
         let Some(from) = self.own_group() else { return };
@@ -250,13 +261,19 @@ impl Locality {
         self.neighbors().iter().map(|each| each.at.leader.clone()).collect()
     }
 
-    /// A neighbor's new leader keeps the link, if it is one.
+    /// A neighbor's new leader keeps the link, if it is one; or the one before says who leads.
     pub(super) fn take_relink(
         &mut self,
         received: &Received<'_>,
         nonce: u64,
         from: GroupRef,
     ) -> Result<(), DropReason> {
+        let sender = received.sender();
+        let is_its_leader = |known: &Neighbor| known.at.leader.id == sender;
+        let neighbor = self.neighbors().iter().find(|each| each.at.group == from.group);
+        if !from.leader.speaks_from(&received.from) && !neighbor.is_some_and(is_its_leader) {
+            return Err(DropReason::Malformed);
+        }
         let instead = self.own_group();
         let answer = match self.member.as_ref().filter(|_| self.is_leader()) {
             None => not_leader(nonce, instead),
@@ -282,6 +299,9 @@ impl Locality {
         redirected: u8,
         now: Now,
     ) {
+        if !self.is_leader() {
+            return;
+        }
         let mut neighbors = self.neighbors().iter();
         let Some(neighbor) = neighbors.find(|each| each.at.leader.id == by).cloned() else {
             return;

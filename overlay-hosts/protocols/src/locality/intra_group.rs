@@ -63,6 +63,8 @@ pub(super) struct Member {
     pub(super) best: Option<Claim>,
     /// Leaders and successors that are gone, or on the other side of a split.
     pub(super) lost: Vec<Contact>,
+    /// Whether it has led, and the groups beside are still to be told who does.
+    pub(super) hands_over: bool,
 }
 
 impl Member {
@@ -89,6 +91,7 @@ impl Member {
             stage,
             best: None,
             lost: Vec::new(),
+            hands_over: false,
         }
     }
 

@@ -209,7 +209,6 @@ impl Message {
         match self {
             Message::Register { group: GroupRef { leader: me, .. } }
             | Message::Link { from: GroupRef { leader: me, .. }, .. }
-            | Message::Relink { from: GroupRef { leader: me, .. }, .. }
             | Message::GetMembers { me, .. }
             | Message::Connect { me, .. }
             | Message::GetLeader { me, .. } => Some(me),

@@ -286,7 +286,11 @@ impl Locality {
     pub fn handle_input(&mut self, input: Input<'_>, now: Now) -> Result<(), DropReason> {
         self.boot.tick(now);
         match input {
-            Input::Message(received) => self.handle_message(&received, now),
+            Input::Message(received) => {
+                let handled = self.handle_message(&received, now);
+                self.hand_over(now);
+                handled
+            }
             Input::Command(Command::Join(addresses)) => {
                 self.handle_join(addresses, now);
                 Ok(())

@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use overlay_protocols::locality::{self, Distance};
 
 use super::localities::{Overlay, config, grow, timers_note};
-use super::{Error, Experiment, Flag, Options, Scale};
+use super::{Error, Experiment, Flag, Options};
 use crate::report::{Report, Row, Target};
 use crate::underlay::TransitStub;
 
@@ -29,14 +29,10 @@ const TOLERANCE: f64 = 0.25;
 fn run(options: &Options, bar: &ProgressBar) -> Result<Report, Error> {
     options.refuse(EXPERIMENT.name, &[Flag::Matrix, Flag::BothTransports])?;
     let mut report = Report::default();
-    let sizes = options.sizes(&[1_000, 4_000], &[1_000, 4_000, 10_000]);
+    let sizes = options.sizes(&[1_000], &[1_000, 4_000, 10_000]);
     bar.set_length(3 * sizes.iter().sum::<usize>() as u64);
     for nodes in sizes {
         measure(nodes, 2, true, options, bar, &mut report);
-        // What has no target is left out where minutes count.
-        if options.scale == Scale::Ci && nodes > 1_000 {
-            continue;
-        }
         measure(nodes, 2, false, options, bar, &mut report);
         measure(nodes, 10, true, options, bar, &mut report);
     }

@@ -32,9 +32,9 @@ pub(super) fn rows(options: &Options, trials: usize, bar: &ProgressBar, report: 
     bar.set_position(0);
     let (mut done, mut lost) = (0, 0);
     while done < trials {
-        let count = AT_ONCE.min(trials - done);
-        lost += round(&mut world, &mut view, &mut random, &config, count);
-        done += count;
+        let keys = apart(AT_ONCE.min(trials - done), &view, &mut random, config.replicas);
+        lost += round(&mut world, &mut view, &mut random, &config, &keys);
+        done += keys.len();
         bar.set_position(done as u64);
     }
     let row = Row::new("keys-lost", lost as f64, "seed 003 paragraph 0043")
@@ -52,9 +52,8 @@ fn round(
     view: &mut GlobalView,
     random: &mut Random,
     config: &ring::Config,
-    count: usize,
+    keys: &[RingId],
 ) -> usize {
-    let keys: Vec<RingId> = (0..count).map(|number| spaced(number, random)).collect();
     let live: Vec<usize> = world.live().collect();
     for (number, key) in keys.iter().enumerate() {
         let place = live[random.below(live.len() as u64) as usize];
@@ -63,7 +62,7 @@ fn round(
     }
     world.run_until(world.now() + Duration::from_secs(5));
     let mut gone = BTreeSet::new();
-    for key in &keys {
+    for key in keys {
         let mut holders = view.holders(*key, config.replicas);
         random.shuffle(&mut holders);
         gone.extend(holders.into_iter().take(CRASHED));
@@ -74,9 +73,22 @@ fn round(
     }
     // Whoever is left has found out and repaired.
     world.run_until(world.now() + 2 * config.repair_interval);
-    let found = ask(world, random, &keys, &gone);
+    let found = ask(world, random, keys, &gone);
     come_back(world, view, random, &gone);
-    count - found
+    keys.len() - found
+}
+
+/// Keys that share no holders: each is to keep one of its own.
+fn apart(count: usize, view: &GlobalView, random: &mut Random, replicas: usize) -> Vec<RingId> {
+    let mut taken = BTreeSet::new();
+    let mut keys: Vec<RingId> = (0..count).map(|number| spaced(number, random)).collect();
+    keys.retain(|key| {
+        let holders = view.holders(*key, replicas);
+        let is_apart = holders.iter().all(|place| !taken.contains(place));
+        taken.extend(holders);
+        is_apart
+    });
+    keys
 }
 
 /// A key in one of the equal parts of the ring.
