@@ -11,12 +11,16 @@
 #   LAB_STOCK      hosts that forward unicast and know no Xcast
 #   LAB_IPV6       not empty: IPv6, too
 #   LAB_MTUS       "X:Y" -> octets, for links that carry less than 1500
+#   LAB_QUALITIES  "X:Y" -> what a [[link]] of xcast link-emulator says of it, such as 'delay = "25ms"'
 #   LAB_SHAPING    options of run that up takes, too
 #   lab_routes HOST                 prints the routes of a host that forwards, as commands for ip; without
 #                                   it they follow from LAB_LINKS, which must be a tree then
 #   lab_router_configuration HOST   prints what a router's configuration has beyond the usual
 #   lab_needs      a function that `up` calls first; it fails where the machine lacks something
 #   lab_started    a function that `up` calls when the routers run
+#   lab_status_more HOST            prints further members of a host in the JSON of status, each after a comma;
+#                                   fails where something is not well
+#   lab_variables HOST              prints NAME=VALUE lines that commands of exec have in their environment
 # and defines the function lab_run, which works on a lab that is up.
 #
 # shellcheck shell=bash
@@ -42,8 +46,9 @@ LAB_STOCK=(${LAB_STOCK[@]+"${LAB_STOCK[@]}"})
 LAB_IPV6=${LAB_IPV6:-}
 LAB_SHAPE=()
 declare -p LAB_MTUS >/dev/null 2>&1 || declare -A LAB_MTUS=()
+declare -p LAB_QUALITIES >/dev/null 2>&1 || declare -A LAB_QUALITIES=()
 
-for part in output waiting names holder processes binary capture routers daemons relays rounds outages picture verbs; do
+for part in output waiting names holder processes binary capture emulator routers daemons relays rounds outages picture verbs; do
   # shellcheck source=/dev/null
   . "$LAB_DIRECTORY/lib/$part.sh"
 done

@@ -1,7 +1,7 @@
 # A part of lib.sh: rounds of traffic from one source to several receivers, and what was counted.
 #
 # A lab that has rounds sets SOURCE, RECEIVERS and PORT, and takes --count, --size and --interval.
-# A round has a name, its WAY.
+# A round has a name, its WAY. LAB_SEND_WORDS are further words for xcast send.
 #
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154 # variables are set and used across these files
@@ -63,7 +63,8 @@ lab_round() {
   lab_host_words "$SOURCE"
   for destination; do
     lab_attend "${LAB_WORDS[@]}" "$LAB_STATE/xcast" send --experiment "$LAB_STATE/experiment.toml" --to "$destination" \
-      --port "$PORT" --count "$COUNT" --size "$SIZE" --interval "$INTERVAL" >"$LAB_STATE/logs/send.out" || {
+      --port "$PORT" --count "$COUNT" --size "$SIZE" --interval "$INTERVAL" ${LAB_SEND_WORDS[@]+"${LAB_SEND_WORDS[@]}"} \
+      >"$LAB_STATE/logs/send.out" || {
       complain "sending to $destination failed"
       return 1
     }

@@ -8,15 +8,16 @@
 
 # All namespaces and links by one `ip`, then one shell in each namespace.
 lab_build_network() {
-  local host batch=$LAB_STATE/batch why
+  local host batch=$LAB_STATE/batch why namespaces=("${LAB_HOSTS[@]}")
   mkdir "$batch"
+  ((${#LAB_QUALITIES[@]} == 0)) || namespaces+=("$LAB_CABLES")
 
   : >"$LAB_STATE/namespaces"
-  for host in "${LAB_HOSTS[@]}"; do
+  for host in "${namespaces[@]}"; do
     [[ ! -e /run/netns/$(lab_namespace "$host") ]] ||
       fail 1 "there is a namespace $(lab_namespace "$host") already, not of our making; 'ip netns del' removes it"
   done
-  for host in "${LAB_HOSTS[@]}"; do
+  for host in "${namespaces[@]}"; do
     # Recorded first, so that nothing is left if we end right behind it.
     lab_namespace "$host" >>"$LAB_STATE/namespaces"
     printf '\n' >>"$LAB_STATE/namespaces"
@@ -57,6 +58,7 @@ lab_build_network() {
     ' - "$batch/$host" "$(lab_forwards "$host" && echo 1 || echo 0)" "${LAB_PEERS[$host]}" "$LAB_IPV6" ||
       fail 1 "could not set up host $host"
   done
+  lab_start_emulator
   # A link is up some time after both its ends were told to be; until then routers do not use it.
   for host in "${LAB_HOSTS[@]}"; do
     lab_until 10 lab_links_are_up "$host" || fail 1 "the links of host $host do not come up"
@@ -69,6 +71,10 @@ lab_link_commands() {
   local link x y
   for link in "${LAB_LINKS[@]}"; do
     x=${link%:*} y=${link#*:}
+    if lab_is_emulated "$link"; then
+      lab_cable_commands "$x" "$y"
+      continue
+    fi
     # Indexes that differ: the kernel takes up to a second to call a link up where both ends have
     # the same one.
     printf 'link add name to-%s index %d address %s netns %s type veth peer name to-%s index %d address %s netns %s\n' \
@@ -198,7 +204,7 @@ lab_must_be_up() {
 
 # Status 0 if the lab is up and every router answers.
 lab_status() {
-  local host link x y pid running comma='' status=0 state namespace addresses
+  local host link x y pid running comma='' status=0 state namespace addresses more
   if ! lab_is_up; then
     if [[ -n ${LAB_JSON:-} ]]; then
       printf '{"lab":%s,"suffix":%s,"up":false,"hosts":[],"links":[]}\n' \
@@ -235,6 +241,8 @@ lab_status() {
       fi
       [[ $running == true ]] || status=1
     fi
+    more=''
+    if declare -F lab_status_more >/dev/null; then more=$(lab_status_more "$host") || status=1; fi
     if [[ -z ${LAB_JSON:-} ]]; then
       printf '%-5s %-24s %-8s %-13s %s\n' "$host" "$namespace" "${pid:--}" "$state" "${addresses[*]}"
       continue
@@ -243,10 +251,11 @@ lab_status() {
       "$(json_string "$host")" "$(json_string "$namespace")" "$(json_strings "${addresses[@]}")" \
       "$(lab_forwards "$host" && printf true || printf false)"
     if lab_is_router "$host"; then
-      printf '{"pid":%s,"socket":%s,"running":%s}}' "${pid:-null}" "$(json_string "$(lab_socket "$host")")" "$running"
+      printf '{"pid":%s,"socket":%s,"running":%s}' "${pid:-null}" "$(json_string "$(lab_socket "$host")")" "$running"
     else
-      printf 'null}'
+      printf null
     fi
+    printf '%s}' "$more"
     comma=,
   done
   if [[ -n ${LAB_JSON:-} ]]; then
@@ -280,6 +289,7 @@ lab_exec() {
   fi
   words=(PATH="$LAB_STATE:$PATH" XCAST_EXPERIMENT="$LAB_STATE/experiment.toml")
   if lab_is_router "$host"; then words+=(XCAST_SOCKET="$(lab_socket "$host")"); fi
+  if declare -F lab_variables >/dev/null; then mapfile -t -O "${#words[@]}" words < <(lab_variables "$host"); fi
   cd "${LAB_CWD:-.}" 2>/dev/null || cd /
   exec ip netns exec "$(lab_namespace "$host")" env -u LAB_INSIDE -u LAB_CWD -u LAB_INVOKED \
     "${words[@]}" "$@"

@@ -66,21 +66,23 @@ pub(crate) struct Finding {
 
 /// Gathers findings. Shared by all readers of one document, which is why it needs no `&mut`.
 #[derive(Default)]
-pub(crate) struct Report {
+pub struct Report {
     findings: RefCell<Vec<Finding>>,
 }
 
 impl Report {
-    pub(crate) fn error(&self, span: Range<usize>, message: impl Into<String>) {
+    /// What cannot be used.
+    pub fn error(&self, span: Range<usize>, message: impl Into<String>) {
         self.push(Severity::Error, span, message.into(), false);
     }
 
     /// An error that says that something is not there.
-    pub(crate) fn absent(&self, span: Range<usize>, message: impl Into<String>) {
+    pub fn absent(&self, span: Range<usize>, message: impl Into<String>) {
         self.push(Severity::Error, span, message.into(), true);
     }
 
-    pub(crate) fn warning(&self, span: Range<usize>, message: impl Into<String>) {
+    /// What is used, and not all of it does what it says.
+    pub fn warning(&self, span: Range<usize>, message: impl Into<String>) {
         self.push(Severity::Warning, span, message.into(), false);
     }
 
@@ -96,7 +98,7 @@ impl Report {
 
 /// Text from a configuration as a message shows it: escaped, so that a diagnostic stays on its
 /// line, and cut short.
-pub(crate) fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     const LONGEST: usize = 64;
     let cut = match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", text[..end].escape_debug()),

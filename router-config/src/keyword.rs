@@ -4,7 +4,7 @@
 use std::fmt;
 
 /// An enum whose variants are written as words.
-pub(crate) trait Keyword: Copy + fmt::Display + 'static {
+pub trait Keyword: Copy + fmt::Display + 'static {
     /// Every choice, in the order error messages list them.
     const ALL: &'static [Self];
 
@@ -24,6 +24,7 @@ pub(crate) trait Keyword: Copy + fmt::Display + 'static {
 }
 
 /// Declares an enum together with its words.
+#[macro_export]
 macro_rules! keywords {
     (
         $(#[$meta:meta])*
@@ -47,7 +48,7 @@ macro_rules! keywords {
             }
         }
 
-        impl $crate::keyword::Keyword for $name {
+        impl $crate::reading::Keyword for $name {
             const ALL: &'static [Self] = &[ $( Self::$variant, )+ ];
         }
     };

@@ -47,6 +47,7 @@ mod nearest;
 mod not_in_effect;
 mod print;
 mod read;
+pub mod reading;
 mod relays;
 mod sections;
 mod values;

@@ -31,7 +31,7 @@ impl Shape {
 
 /// A table being read. Getters return `None` both for a key that is absent and for one that was
 /// reported as wrong; [`Table::require`] tells the two apart. [`Table::finish`] comes last.
-pub(crate) struct Table<'a> {
+pub struct Table<'a> {
     /// How messages name it; empty for the whole document.
     label: String,
     header: Range<usize>,
@@ -50,26 +50,28 @@ impl<'a> Table<'a> {
         Self { label, header, entries, asked: Vec::new(), report: self.report }
     }
 
-    pub(crate) fn report(&self) -> &'a Report {
+    /// Where findings go.
+    pub fn report(&self) -> &'a Report {
         self.report
     }
 
     /// Where the table begins: its header, or its key where it has none.
-    pub(crate) fn header(&self) -> Range<usize> {
+    pub fn header(&self) -> Range<usize> {
         self.header.clone()
     }
 
-    pub(crate) fn has(&self, key: &str) -> bool {
+    /// Whether a key is there.
+    pub fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
 
     /// Where the value of a key is.
-    pub(crate) fn span(&self, key: &str) -> Option<Range<usize>> {
+    pub fn span(&self, key: &str) -> Option<Range<usize>> {
         self.entries.get(key).map(Spanned::span)
     }
 
     /// Reports a key that is not there.
-    pub(crate) fn require(&mut self, key: &'static str) {
+    pub fn require(&mut self, key: &'static str) {
         if !self.has(key) {
             let message = format!("missing key `{key}` in `{}`", self.label);
             self.report.absent(self.header(), message);
@@ -78,7 +80,7 @@ impl<'a> Table<'a> {
 
     /// A string that means something. The error of `parse` continues a sentence that begins with
     /// the key: "must be ...".
-    pub(crate) fn parsed<T>(
+    pub fn parsed<T>(
         &mut self,
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -86,11 +88,13 @@ impl<'a> Table<'a> {
         self.parsed_or(key, "a string", parse)
     }
 
-    pub(crate) fn keyword<T: Keyword>(&mut self, key: &'static str) -> Option<Spanned<T>> {
+    /// A word of a few.
+    pub fn keyword<T: Keyword>(&mut self, key: &'static str) -> Option<Spanned<T>> {
         self.parsed_or(key, &T::listed(), word)
     }
 
-    pub(crate) fn boolean(&mut self, key: &'static str) -> Option<Spanned<bool>> {
+    /// `true` or `false`.
+    pub fn boolean(&mut self, key: &'static str) -> Option<Spanned<bool>> {
         let value = self.value(key, Shape::Key)?;
         let boolean = value.get_ref().as_bool();
         if boolean.is_none() {
@@ -99,11 +103,8 @@ impl<'a> Table<'a> {
         boolean.map(|boolean| Spanned::new(value.span(), boolean))
     }
 
-    pub(crate) fn integer<T>(
-        &mut self,
-        key: &'static str,
-        range: RangeInclusive<T>,
-    ) -> Option<Spanned<T>>
+    /// A number in a range.
+    pub fn integer<T>(&mut self, key: &'static str, range: RangeInclusive<T>) -> Option<Spanned<T>>
     where
         T: Copy + Into<i128> + TryFrom<i128>,
     {
@@ -112,7 +113,7 @@ impl<'a> Table<'a> {
     }
 
     /// An array of integers. Elements that are wrong are reported and left out.
-    pub(crate) fn integers<T>(
+    pub fn integers<T>(
         &mut self,
         key: &'static str,
         range: RangeInclusive<T>,
@@ -132,7 +133,7 @@ impl<'a> Table<'a> {
 
     /// An array of strings that mean something; empty where the key is absent. Elements that are
     /// wrong are reported and left out.
-    pub(crate) fn list<T>(
+    pub fn list<T>(
         &mut self,
         key: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
@@ -153,7 +154,7 @@ impl<'a> Table<'a> {
     }
 
     /// A table inside this one: `[key]`.
-    pub(crate) fn table(&mut self, key: &'static str) -> Option<Table<'a>> {
+    pub fn table(&mut self, key: &'static str) -> Option<Table<'a>> {
         let value = self.value(key, Shape::Table)?;
         let label = Shape::Table.label(key);
         let Some(entries) = value.get_ref().as_table() else {
@@ -164,7 +165,7 @@ impl<'a> Table<'a> {
     }
 
     /// An array of tables inside this one: every `[[key]]`.
-    pub(crate) fn tables(&mut self, key: &'static str) -> Vec<Table<'a>> {
+    pub fn tables(&mut self, key: &'static str) -> Vec<Table<'a>> {
         let Some(value) = self.value(key, Shape::Tables) else {
             return Vec::new();
         };
@@ -185,7 +186,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reports every key that was not asked for.
-    pub(crate) fn finish(self) {
+    pub fn finish(self) {
         for (key, value) in self.entries {
             let name: &str = key.get_ref();
             if self.asked.iter().any(|(asked, _)| *asked == name) {
@@ -279,7 +280,10 @@ impl<'a> Table<'a> {
 }
 
 /// The choice that a word stands for.
-pub(crate) fn word<T: Keyword>(text: &str) -> Result<T, String> {
+///
+/// # Errors
+/// The rest of a sentence that begins with the key.
+pub fn word<T: Keyword>(text: &str) -> Result<T, String> {
     T::from_word(text).ok_or_else(|| {
         let known: Vec<String> = T::ALL.iter().map(ToString::to_string).collect();
         let hint = nearest::hint(text, known.iter().map(|word| (word.as_str(), word.clone())));
@@ -295,7 +299,7 @@ pub(crate) fn number(written: &DeInteger<'_>) -> Option<i128> {
 }
 
 /// Reports every value that an earlier one equals; `what` names them in the message.
-pub(crate) fn distinct<'v, T: Ord + std::fmt::Display + 'v>(
+pub fn distinct<'v, T: Ord + std::fmt::Display + 'v>(
     report: &Report,
     what: &str,
     values: impl IntoIterator<Item = &'v Spanned<T>>,

@@ -16,7 +16,10 @@ const INTERFACE_NAME_BYTES: usize = 15;
 const NAME_CHARACTERS: usize = 64;
 
 /// The name of a router or tunnel. It becomes part of paths and metrics.
-pub(crate) fn name(text: &str) -> Result<String, String> {
+///
+/// # Errors
+/// The rest of a sentence that begins with the key.
+pub fn name(text: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if (1..=NAME_CHARACTERS).contains(&text.len()) && text.chars().all(allowed) {
         return Ok(text.to_owned());
@@ -28,7 +31,10 @@ pub(crate) fn name(text: &str) -> Result<String, String> {
 }
 
 /// The kernel's name of an interface, by the kernel's own rules.
-pub(crate) fn interface(text: &str) -> Result<String, String> {
+///
+/// # Errors
+/// The rest of a sentence that begins with the key.
+pub fn interface(text: &str) -> Result<String, String> {
     let refused = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
     let fits = (1..=INTERFACE_NAME_BYTES).contains(&text.len());
     if fits && text != "." && text != ".." && !text.contains(refused) {
@@ -42,7 +48,10 @@ pub(crate) fn interface(text: &str) -> Result<String, String> {
 }
 
 /// The path of a file.
-pub(crate) fn path(text: &str) -> Result<PathBuf, String> {
+///
+/// # Errors
+/// The rest of a sentence that begins with the key.
+pub fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() || text.contains(char::is_control) {
         return Err(format!("must be a path, found {}", shown(text)));
     }
@@ -50,7 +59,10 @@ pub(crate) fn path(text: &str) -> Result<PathBuf, String> {
 }
 
 /// The path of a socket, which the kernel keeps short.
-pub(crate) fn socket_path(text: &str) -> Result<PathBuf, String> {
+///
+/// # Errors
+/// The rest of a sentence that begins with the key.
+pub fn socket_path(text: &str) -> Result<PathBuf, String> {
     if text.len() > SOCKET_PATH_BYTES {
         return Err(format!(
             "must be at most {SOCKET_PATH_BYTES} bytes, as the kernel has it, found {}",
@@ -71,7 +83,10 @@ pub(crate) fn metrics(text: &str) -> Result<Metrics, String> {
 }
 
 /// An address that a packet can be sent to and that is one node's.
-pub(crate) fn unicast(text: &str) -> Result<IpAddr, String> {
+///
+/// # Errors
+/// The rest of a sentence that begins with the key.
+pub fn unicast(text: &str) -> Result<IpAddr, String> {
     let address: IpAddr = text
         .parse()
         .map_err(|_| format!("must be an IPv4 or IPv6 address, found {}", shown(text)))?;
@@ -124,7 +139,10 @@ pub(crate) fn prefix(text: &str) -> Result<IpNetwork, String> {
 }
 
 /// A relay as `HOST:PORT`, an IPv6 address in brackets. The name is not looked up here.
-pub(crate) fn endpoint(text: &str) -> Result<String, String> {
+///
+/// # Errors
+/// The rest of a sentence that begins with the key.
+pub fn endpoint(text: &str) -> Result<String, String> {
     let is_host = |host: &str| {
         let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         match bracketed {

@@ -55,7 +55,7 @@ use crate::rib::{InterfaceIndex, NeighborState, Rib};
 use crate::wire::CodePoints;
 use ports::Ports;
 use reporter::Reporter;
-pub(crate) use server::Server;
+pub use server::{Call, PATIENCE, Server};
 use tunnels::Tunnels;
 use worker::{DroppedPackets, Event};
 use workers::Workers;
@@ -163,7 +163,7 @@ impl Daemon {
         // First of all: where another router answers, this one must not touch a packet.
         let socket = &config.router.control_socket;
         let what = format!("cannot listen on the control socket {}", socket.display());
-        let server = Server::listen(socket, REQUEST_LEN_MAX, Arc::clone(&waker));
+        let server = Server::listen(socket, REQUEST_LEN_MAX, PATIENCE, Arc::clone(&waker));
         let server = server.map_err(system(what))?;
         let mut mirror = Mirror::open_with(EVENT_BUFFER, force_receive_buffer)?;
         let mut kernel = SourceFd(&mirror.as_raw_fd());

@@ -23,28 +23,40 @@ const HOLDERS: usize = 2;
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// How long to wait when no connection can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long a client may take to speak or listen, and the process to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a client may take to speak or listen, and the process to answer unless it says otherwise.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a request may be, in octets, and how long its answer may take.
+#[derive(Clone, Copy)]
+struct Limits {
+    longest: usize,
+    patience: Duration,
+}
 
 /// A request, and where its answer goes.
-pub(crate) type Call<R> = (R, Sender<Reply>);
+pub type Call<R> = (R, Sender<Reply>);
 
 /// The listening socket, for requests of one kind; removed from the file system when dropped.
-pub(crate) struct Server<R> {
+pub struct Server<R> {
     path: PathBuf,
     /// Requests to be answered.
-    pub(crate) calls: Receiver<Call<R>>,
+    pub calls: Receiver<Call<R>>,
     /// Held by every connection that is being served.
     open: Arc<()>,
 }
 
 impl<R: DeserializeOwned + Send + 'static> Server<R> {
     /// Listens at `path`, making its folder if there is none, for requests of up to `longest`
-    /// octets. `notify` wakes the control thread when there is a call.
+    /// octets, each answered within `patience`. `notify` wakes the control thread when there is a call.
     ///
     /// # Errors
     /// `AddrInUse` if another process answers there.
-    pub(crate) fn listen(path: &Path, longest: usize, notify: Arc<Waker>) -> io::Result<Server<R>> {
+    pub fn listen(
+        path: &Path,
+        longest: usize,
+        patience: Duration,
+        notify: Arc<Waker>,
+    ) -> io::Result<Server<R>> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
@@ -60,8 +72,9 @@ impl<R: DeserializeOwned + Send + 'static> Server<R> {
         let thread = std::thread::Builder::new().name("control".into());
         let open = Arc::new(());
         let for_thread = Arc::clone(&open);
+        let limits = Limits { longest, patience };
         // The thread ends with the process: nothing else can end an `accept`.
-        thread.spawn(move || accept(&listener, longest, &sender, &notify, &for_thread))?;
+        thread.spawn(move || accept(&listener, limits, &sender, &notify, &for_thread))?;
         Ok(Server { path: path.to_owned(), calls, open })
     }
 }
@@ -96,7 +109,7 @@ impl<R> Drop for Server<R> {
 
 fn accept<R: DeserializeOwned + Send + 'static>(
     listener: &UnixListener,
-    longest: usize,
+    limits: Limits,
     calls: &Sender<Call<R>>,
     notify: &Arc<Waker>,
     open: &Arc<()>,
@@ -118,7 +131,7 @@ fn accept<R: DeserializeOwned + Send + 'static>(
         }
         let (calls, notify) = (calls.clone(), Arc::clone(notify));
         let serve = move || {
-            if let Err(error) = serve(&stream, longest, &calls, &notify) {
+            if let Err(error) = serve(&stream, limits, &calls, &notify) {
                 tracing::debug!(%error, "a control connection failed");
             }
             drop(slot);
@@ -131,14 +144,14 @@ fn accept<R: DeserializeOwned + Send + 'static>(
 
 fn serve<R: DeserializeOwned>(
     stream: &UnixStream,
-    longest: usize,
+    limits: Limits,
     calls: &Sender<Call<R>>,
     notify: &Waker,
 ) -> io::Result<()> {
-    let line = read_line(stream, longest)?;
+    let line = read_line(stream, limits.longest)?;
     let reply = match serde_json::from_slice(&line) {
         Err(error) => Reply::Failed(format!("not a request: {error}")),
-        Ok(request) => call(request, calls, notify)
+        Ok(request) => call(request, limits.patience, calls, notify)
             .unwrap_or_else(|| Reply::Failed("no answer in time".to_owned())),
     };
     answer(stream, &reply)
@@ -171,9 +184,14 @@ fn answer(mut stream: &UnixStream, reply: &Reply) -> io::Result<()> {
     stream.write_all(&text)
 }
 
-fn call<R>(request: R, calls: &Sender<Call<R>>, notify: &Waker) -> Option<Reply> {
+fn call<R>(
+    request: R,
+    patience: Duration,
+    calls: &Sender<Call<R>>,
+    notify: &Waker,
+) -> Option<Reply> {
     let (sender, receiver) = bounded(1);
     calls.send_timeout((request, sender), PATIENCE).ok()?;
     notify.wake().ok()?;
-    receiver.recv_timeout(PATIENCE).ok()
+    receiver.recv_timeout(patience).ok()
 }

@@ -10,6 +10,7 @@
 //!   datagrams sent.
 //! - [`inject`]: packets into this node's own IP stack, and ICMP messages out of it.
 //! - [`listen`]: Xcast packets that arrive at a host, whatever the interface.
+//! - [`link`]: any Ethernet frame, for links that are emulated; [`timer`]: when each leaves.
 //! - [`tunnel`]: outer packets of tunnels; [`tun`]: interfaces that stand for tunnels.
 //! - [`affinity`]: on which core a thread runs, of several workers or of a measurement.
 //! - [`namespace`], [`offload`], [`mroute`] and [`stamps`]: what a measurement needs of the
@@ -27,6 +28,7 @@ pub mod datagram;
 pub mod device;
 pub mod icmp;
 pub mod inject;
+pub mod link;
 pub mod listen;
 pub mod memory;
 pub mod mroute;
@@ -36,6 +38,7 @@ pub mod packet;
 pub mod pcap;
 pub mod pcapng;
 pub mod stamps;
+pub mod timer;
 pub mod tun;
 pub mod tunnel;
 pub mod xdp;

@@ -8,6 +8,7 @@ mod experiment;
 mod explain;
 mod gateway;
 mod key;
+mod link_emulator;
 mod output;
 mod ping;
 mod recv;
@@ -21,6 +22,9 @@ mod trace;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+pub use output::table;
+pub use show::exchange;
 
 use crate::host::HostError;
 
@@ -58,6 +62,7 @@ enum Command {
     /// Make a key, or show the public key of one: relays and hosts know each other by theirs
     #[command(subcommand)]
     Key(key::Command),
+    LinkEmulator(link_emulator::LinkEmulator),
     /// Measure how fast it is on this machine
     #[command(subcommand)]
     Bench(bench::Command),
@@ -115,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Capture(capture) => capture::run(&capture),
         Command::Gateway(gateway) => gateway::run(&gateway),
         Command::Key(command) => key::run(&command),
+        Command::LinkEmulator(emulator) => link_emulator::run(&emulator),
         Command::Bench(command) => bench::run(&command),
     };
     let (message, status) = match done {

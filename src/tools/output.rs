@@ -26,7 +26,7 @@ pub(super) fn note(text: &str) {
 
 /// Lays rows out in columns, under a head. Columns that look like numbers stand right; `-` is a
 /// number that is not known.
-pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([head[column].chars().count()]).max().unwrap_or(0)

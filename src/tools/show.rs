@@ -69,7 +69,7 @@ pub(super) fn ask(
 ) -> Result<Value, Failure> {
     let named = socket.map(Path::to_owned).or_else(named_socket);
     let path = named.map_or_else(|| only_socket(kind), Ok)?;
-    let reply = exchange(&path, request).map_err(|error| {
+    let reply = exchange(&path, request, PATIENCE).map_err(|error| {
         Failure::Work(format!("no answer from a {kind} at {}: {error}", path.display()))
     })?;
     match reply {
@@ -114,10 +114,17 @@ fn only_socket(kind: &str) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Asks whoever listens at a socket.
-pub(super) fn exchange(path: &Path, request: impl Serialize) -> std::io::Result<Reply> {
+/// Asks whoever listens at a control socket, and waits for the answer so long.
+///
+/// # Errors
+/// Nobody listens there, or there was no answer.
+pub fn exchange(
+    path: &Path,
+    request: impl Serialize,
+    patience: Duration,
+) -> std::io::Result<Reply> {
     let stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut text = serde_json::to_vec(&request)?;
     text.push(b'\n');

@@ -1,3 +1,9 @@
-//! `overlay-host`: the daemon and its commands.
+//! The `overlay-host` command.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    overlay_host::commands::main()
+}

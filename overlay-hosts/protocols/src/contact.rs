@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +68,12 @@ impl Contact {
                 .is_none_or(|swap| swap.position_of(self.id).is_some() && proves(swap))
     }
 
+    /// Whether a message from there may be its own: of its identity, and from one of its addresses.
+    pub fn speaks_from(&self, from: &Endpoint) -> bool {
+        let others = self.others.as_deref().unwrap_or_default();
+        from.id == Some(self.id) && (self.address == from.address || others.contains(&from.address))
+    }
+
     /// All its addresses.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let others = self.others.as_deref().unwrap_or_default();
@@ -76,8 +82,9 @@ impl Contact {
 }
 
 fn is_usable(address: &SocketAddr) -> bool {
-    let ip = address.ip();
-    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast()
+    let ip = address.ip().to_canonical();
+    let is_broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
 }
 
 /// Where a message is sent: an address, and who is expected there if that is known.

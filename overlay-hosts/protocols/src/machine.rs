@@ -145,7 +145,7 @@ impl<E> Default for Outbox<E> {
 impl<E> Outbox<E> {
     /// The next output.
     pub fn poll(&mut self) -> Option<Output<E>> {
-        self.queue.pop_front()
+        take_first(&mut self.queue)
     }
 
     /// The same message to all of them, as one output.
@@ -216,6 +216,16 @@ impl<E> Outbox<E> {
         let message = encode(message);
         self.queue.push_back(Output::Pair { to, size, protocol, message });
     }
+}
+
+/// The first of a queue, which gives its memory back with the last one: of many nodes most are
+/// silent, and what was freed just now is nearer to the processor than what a node keeps for later.
+pub(crate) fn take_first<T>(queue: &mut VecDeque<T>) -> Option<T> {
+    let first = queue.pop_front()?;
+    if queue.is_empty() {
+        *queue = VecDeque::new();
+    }
+    Some(first)
 }
 
 /// How many octets two messages begin with in common.

@@ -210,8 +210,7 @@ impl OverlayNode {
     pub fn handle_input(&mut self, input: Input<'_>, now: Now) {
         let handled = match input {
             Input::Datagram { from, bytes, at, wall, ttl } => {
-                self.open(from, bytes, now).and_then(|opened| {
-                    let id = PeerId::of_public_key(&opened.stamp.key);
+                self.open(from, bytes, now).and_then(|(id, opened)| {
                     self.traffic.received += 1;
                     let from = Endpoint { address: from, id: Some(id) };
                     let (protocol, message) = (opened.protocol, opened.message);
@@ -254,14 +253,14 @@ impl OverlayNode {
 
     /// What is to be done: until there is nothing more.
     pub fn poll_output(&mut self) -> Option<Output<Event>> {
-        self.outputs.pop_front()
+        machine::take_first(&mut self.outputs)
     }
 
     /// When it wants to be woken, and why.
     pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
         let locality = self.locality.as_ref().and_then(Locality::poll_timeout);
         let all = [self.ring.poll_timeout(), locality, self.queue.poll_timeout()];
-        all.into_iter().flatten().min()
+        all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// The datagram to some of the receivers of a message, by their places in `send.to`: to all of
@@ -311,7 +310,7 @@ impl OverlayNode {
         from: SocketAddr,
         bytes: &[u8],
         now: Now,
-    ) -> Result<envelope::Opened, DropReason> {
+    ) -> Result<(PeerId, envelope::Opened), DropReason> {
         let longest = if envelope::is_padded(bytes) { PAIR_LEN_MAX } else { DATAGRAM_LEN_MAX };
         if bytes.len() > longest {
             return Err(DropReason::Oversized);
@@ -326,7 +325,7 @@ impl OverlayNode {
             return Err(DropReason::OwnMessage);
         }
         self.replay.accept(id, &opened.stamp, now)?;
-        Ok(opened)
+        Ok((id, opened))
     }
 
     /// Tells who speaks another version which one is spoken here: fewer octets than came, so that
@@ -444,10 +443,10 @@ impl OverlayNode {
     fn send(&mut self, send: Send, now: Time) {
         let room = DATAGRAM_LEN_MAX - envelope::OVERHEAD;
         let is_long = |index: &usize| send.shared.len() + send.part(*index).len() > room;
-        let (long, short): (Vec<usize>, Vec<usize>) = (0..send.to.len()).partition(is_long);
-        if long.is_empty() {
+        if !(0..send.to.len()).any(|index| is_long(&index)) {
             return self.queue.push(send, now);
         }
+        let (long, short): (Vec<usize>, Vec<usize>) = (0..send.to.len()).partition(is_long);
         if send.parts.is_empty() {
             let Send { to, protocol, shared, class, .. } = send;
             return self.send_in_pieces(to, protocol, &shared, class, now);

@@ -43,6 +43,17 @@ impl Sub<Duration> for Time {
     }
 }
 
+/// The shortest time that a machine may be configured to wait: with none it would never be done.
+pub const WAIT_MIN: Duration = Duration::from_millis(1);
+/// The longest one; sums of a few such times cannot overflow.
+pub const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The same wait, within [`WAIT_MIN`] and [`WAIT_MAX`].
+#[must_use]
+pub fn bounded(wait: Duration) -> Duration {
+    wait.clamp(WAIT_MIN, WAIT_MAX)
+}
+
 /// A span in whole microseconds.
 pub fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)

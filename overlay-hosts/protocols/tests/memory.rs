@@ -4,27 +4,26 @@
 
 use std::net::SocketAddr;
 
+mod hostile;
+
+use hostile::{Liar, identity};
 use overlay_protocols::envelope::{self, Stamp};
 use overlay_protocols::machine::{self, Class, Protocol, Send};
 use overlay_protocols::node::{Config, Input};
 use overlay_protocols::pieces::Piece;
 use overlay_protocols::random::Random;
-use overlay_protocols::{Contact, DropReason, Identity, Now, OverlayNode, Time, Wall};
+use overlay_protocols::{Contact, DropReason, Now, OverlayNode, Time, Wall, locality, ring};
 
 /// The bound, in octets: windows of 4,096 senders (0.8 MB, twice that while they grow), pieces of 64
-/// messages (4 MiB and 0.4 MB of lists), and 16,384 outputs for a driver that takes none.
-const BOUND: u64 = 12 << 20;
+/// messages (4 MiB and 0.4 MB of lists), 16,384 outputs for a driver that takes none, and what a ring
+/// and a group hold: 1 MiB of values, 256 transfers of these, 1,024 messages in the queue.
+const BOUND: u64 = 16 << 20;
 
 const WALL: Wall = Wall(1_770_000_000_000_000);
 
-fn identity(number: u64) -> Identity {
-    let mut key = [0x33; 32];
-    key[..8].copy_from_slice(&number.to_be_bytes());
-    Identity::open(key)
-}
-
 /// A message of any kind that a hostile peer might think of.
-fn message(random: &mut Random) -> (Protocol, Vec<u8>) {
+fn message(liar: &mut Liar, peer: u64) -> (Protocol, Vec<u8>) {
+    let random = &mut liar.random;
     match random.below(4) {
         0 | 1 => {
             let bytes = vec![7; random.below(1080) as usize + 1];
@@ -35,10 +34,9 @@ fn message(random: &mut Random) -> (Protocol, Vec<u8>) {
             (Protocol::Node, machine::encode(&(0u8, piece)))
         }
         2 => {
-            let mut octets = vec![0; random.below(1000) as usize + 1];
-            random.fill(&mut octets);
-            octets[0] %= 40;
-            (if octets[0] > 20 { Protocol::Ring } else { Protocol::Locality }, octets)
+            let (protocol, mut message) = liar.message(peer);
+            message.truncate(1100);
+            (protocol, message)
         }
         _ => (Protocol::Node, machine::encode(&(2u8, random.number()))), // a probe, to be answered
     }
@@ -56,7 +54,11 @@ impl Siege {
         let now = Now { time: Time(0), wall: WALL };
         let me = identity(u64::MAX);
         let contact = Contact::new(me.id, SocketAddr::from(([192, 0, 2, 1], 9000)));
-        let node = OverlayNode::new(Config::default(), me, contact.clone(), &|_| None, 1, now);
+        let config = Config { locality: Some(locality::Config::default()), ..Config::default() };
+        let mut node = OverlayNode::new(config, me, contact.clone(), &|_| None, 1, now);
+        // A ring and a group of its own, which all may join.
+        node.handle_input(Input::Ring(ring::Command::Join(Vec::new())), now);
+        node.handle_input(Input::Locality(locality::Command::Join(Vec::new())), now);
         Siege { node, contact, now }
     }
 
@@ -84,7 +86,9 @@ fn twenty_thousand_hostile_peers_cannot_make_a_node_hold_more_than_the_bound() {
 }
 
 fn besiege() {
-    let (mut siege, mut random) = (Siege::begin(), Random::new(1, 1));
+    let (mut siege, random) = (Siege::begin(), Random::new(1, 1));
+    let groups = vec![[7; 16]];
+    let mut liar = Liar { random, peers: 20_000, nonces: Vec::new(), groups, wall: WALL.0 };
     // Long messages of which the last piece never comes.
     for peer in 0..20 {
         for (number, index) in (0..5).flat_map(|number| (0..60).map(move |index| (number, index))) {
@@ -95,7 +99,7 @@ fn besiege() {
     }
     for round in 0..3 {
         for peer in 0..20_000 {
-            siege.attack(peer, 1000 + round, message(&mut random));
+            siege.attack(peer, 1000 + round, message(&mut liar, peer));
         }
     }
     // Probes that are all to be answered, while the driver takes nothing.

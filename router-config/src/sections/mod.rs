@@ -49,6 +49,11 @@ pub(crate) fn config<'a>(entries: &'a DeTable<'a>, report: &'a Report) -> Option
     })
 }
 
+/// Reads `[experiment]` of a document. `None` only where the report has an error.
+pub(crate) fn experiment(root: &mut Table<'_>) -> Option<Experiment> {
+    experiment::read(root)
+}
+
 /// Reads `[experiment]` and nothing else. `None` only where the report has an error.
 pub(crate) fn experiment_alone<'a>(
     entries: &'a DeTable<'a>,

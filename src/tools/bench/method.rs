@@ -257,7 +257,8 @@ fn router_arguments(driver: &str, trial: &Trial) -> Result<Vec<String>, Failure>
 
 /// Why the router's ports have another driver than the one that is wanted, if so.
 fn why_not(driver: &str) -> Result<Option<String>, Failure> {
-    let reply = exchange(Path::new(SOCKET), Request::Show(Topic::Ports)).map_err(Failure::work)?;
+    let reply = exchange(Path::new(SOCKET), Request::Show(Topic::Ports), PATIENCE)
+        .map_err(Failure::work)?;
     let Reply::Done(ports) = reply else { return Ok(Some("it does not show its ports".into())) };
     let ports: Ports = serde_json::from_value(ports).map_err(Failure::work)?;
     let wanted = if driver == "auto" { "packet+xdp" } else { driver };

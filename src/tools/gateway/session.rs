@@ -18,7 +18,7 @@ use super::emitter::Emitter;
 use super::intake::Intake;
 use super::list::Request;
 use super::tally::{Tally, counted};
-use crate::daemon::Server;
+use crate::daemon::{PATIENCE, Server};
 use crate::tools::output;
 
 /// Datagrams that are taken before anything else gets its turn.
@@ -54,7 +54,7 @@ impl Control {
         registered.map_err(cannot("wait for signals"))?;
         let listen = |path: PathBuf| {
             let waker = Waker::new(poll.registry(), Token(0)).map_err(cannot("make a waker"))?;
-            match Server::listen(&path, REQUEST_LEN_MAX, Arc::new(waker)) {
+            match Server::listen(&path, REQUEST_LEN_MAX, PATIENCE, Arc::new(waker)) {
                 Ok(server) => Ok((path, server)),
                 Err(error) => Err(Failure::Work(format!(
                     "cannot listen on the control socket {}: {error} (--socket names another)",

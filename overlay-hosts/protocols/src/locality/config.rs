@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::message::Distance;
+use crate::time::bounded;
 
 /// What is measured between two hosts (seed 001 paragraph 0029, claims 3 to 5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,9 +123,27 @@ impl Config {
         }
     }
 
-    /// The same with every count within what messages can hold.
+    /// The same with every count within what messages can hold, and every wait within
+    /// [`WAIT_MIN`](crate::time::WAIT_MIN) and [`WAIT_MAX`](crate::time::WAIT_MAX).
     pub(super) fn bounded(mut self) -> Config {
-        use super::message::{LEADERSHIP_MAX, LINKS_MAX, NEIGHBORS_MAX};
+        use super::message::{BOOT_LIST_MAX, LEADERSHIP_MAX, LINKS_MAX, NEIGHBORS_MAX};
+        for wait in [
+            &mut self.search_time,
+            &mut self.alive_period,
+            &mut self.alive_timeout,
+            &mut self.list_timeout,
+            &mut self.claim_wait,
+            &mut self.tie_window,
+            &mut self.reentry_period,
+            &mut self.remeasure_period,
+            &mut self.boot_expiry,
+            &mut self.register_period,
+            &mut self.request_timeout,
+            &mut self.retry,
+        ] {
+            *wait = bounded(*wait);
+        }
+        self.boot_list = self.boot_list.clamp(1, BOOT_LIST_MAX);
         self.leadership = self.leadership.clamp(1, LEADERSHIP_MAX);
         self.inter_group_links_max = self.inter_group_links_max.clamp(1, NEIGHBORS_MAX / 2);
         self.inter_group_links = self.inter_group_links.min(self.inter_group_links_max);

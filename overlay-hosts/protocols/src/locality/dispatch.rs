@@ -17,7 +17,8 @@ impl Locality {
         now: Now,
     ) -> Result<(), DropReason> {
         let message: Message = machine::decode(received.message).ok_or(DropReason::Malformed)?;
-        if !message.is_acceptable() {
+        let is_its_own = |me: &Contact| me.speaks_from(&received.from);
+        if !message.is_acceptable() || !message.asker().is_none_or(is_its_own) {
             return Err(DropReason::Malformed);
         }
         match message {
@@ -32,7 +33,7 @@ impl Locality {
                 Ok(())
             }
             Message::Register { group } => {
-                self.take_registration(received, &group);
+                self.take_registration(&group);
                 Ok(())
             }
             Message::GetNeighbors { .. }
@@ -102,8 +103,7 @@ impl Locality {
         now: Now,
     ) -> Result<(), DropReason> {
         let sender = received.sender();
-        let nonce = message.answers().ok_or(DropReason::Malformed)?;
-        let answered = self.requests.answer(nonce, sender).ok_or(DropReason::Malformed)?;
+        let answered = self.requests.answer(sender, &message).ok_or(DropReason::Malformed)?;
         let from = Contact::new(sender, received.from.address);
         match (&answered.ask, message) {
             (Ask::Measure, Message::MeasureReply { wall, .. }) => {
@@ -126,9 +126,7 @@ impl Locality {
                 Purpose::Founding => self.founding_cache(sender, &neighbors, now),
                 Purpose::Walk => self.walked(sender, &neighbors, now),
             },
-            (Ask::Link { to, distance, far, .. }, Message::Linked { group, .. })
-                if to.group == group =>
-            {
+            (Ask::Link { to, distance, far, .. }, Message::Linked { .. }) => {
                 self.linked(to.clone(), *distance, *far, now);
             }
             (Ask::Link { to, far, .. }, Message::NotLinked { .. }) => {
@@ -136,7 +134,7 @@ impl Locality {
             }
             (Ask::Relink { .. }, Message::Linked { .. }) => {}
             (Ask::Relink { .. }, Message::NotLinked { .. }) => {
-                self.relink_refused(sender, None, now);
+                self.relink_refused(sender, None, 0, now);
             }
             (ask @ (Ask::Members { .. } | Ask::Synchronize { .. }), told) => {
                 match told {
@@ -152,8 +150,8 @@ impl Locality {
             (Ask::Connect { .. }, Message::Refused { members, .. }) => {
                 self.connect_answered(&from, None, &members, now);
             }
-            (Ask::Leader { group, .. }, Message::Leader { group: told, reign, leader, .. })
-                if *group == told && self.group() == Some(told) =>
+            (Ask::Leader { .. }, Message::Leader { group, reign, leader, .. })
+                if self.group() == Some(group) =>
             {
                 self.leader_told(&from, (reign, leader), now);
             }
@@ -176,7 +174,9 @@ impl Locality {
     ) {
         match ask {
             Ask::Link { to, far, .. } => self.not_linked(to, *far, true, now),
-            Ask::Relink { .. } => self.relink_refused(sender, instead, now),
+            Ask::Relink { redirected, .. } => {
+                self.relink_refused(sender, instead, *redirected, now);
+            }
             Ask::Cache(Purpose::Founding | Purpose::Walk) => self.founding_unanswered(sender, now),
             _ => self.search_redirected(sender, instead, now),
         }

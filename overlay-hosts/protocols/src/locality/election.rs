@@ -21,7 +21,7 @@ use crate::machine::{Class, Received};
 use crate::time::{Now, Time, Wall, micros};
 
 use super::intra_group::Member;
-use super::measure::{Ask, Target};
+use super::measure::{Ask, Purpose, Target};
 use super::message::{GroupId, GroupRef, Message, Reign};
 use super::{Event, Locality};
 
@@ -185,7 +185,8 @@ impl Locality {
         let until = now.time + self.config.tie_window;
         let contact = self.me.clone();
         let Some(member) = &mut self.member else { return };
-        let reign = Reign { term: member.reign.term + 1, since: now.wall, leader: contact.id };
+        let term = member.reign.term.saturating_add(1);
+        let reign = Reign { term, since: now.wall, leader: contact.id };
         let mine = Claim { round, reign, contact };
         member.best = Some(mine.clone());
         member.stage = Stage::Claimed { until, mine: mine.clone(), is_tied: false };
@@ -228,6 +229,13 @@ impl Locality {
             return Err(DropReason::Malformed);
         }
         if reign.leader == me {
+            return Ok(());
+        }
+        if !member.has_link(received.sender())
+            && !self.requests.is_waiting(&Ask::Connect { group }, received.sender())
+        {
+            // Claims are flooded over links, and strangers have none.
+            self.reply(received, &Message::Disconnect { group }, Class::Queued);
             return Ok(());
         }
         if !reign.outranks(&member.reign) || matches!(member.stage, Stage::Leading) {
@@ -287,7 +295,7 @@ impl Locality {
     /// The next one in the list leads now.
     pub(super) fn lead(&mut self, now: Now) {
         let Some(member) = &self.member else { return };
-        let term = member.reign.term + 1;
+        let term = member.reign.term.saturating_add(1);
         self.lead_by(Reign { term, since: now.wall, leader: self.me.id }, now);
     }
 
@@ -379,6 +387,12 @@ impl Locality {
         let group = member.group;
         self.building = None;
         self.walk = None;
+        // What it has asked for as a leader would link another leader to one that is none.
+        self.requests.forget(|ask| match ask {
+            Ask::Link { .. } | Ask::Relink { .. } => true,
+            Ask::Cache(purpose) => *purpose != Purpose::Search,
+            _ => false,
+        });
         self.out.event(Event::LeaderChanged { group, leader: reign.leader });
     }
 
@@ -416,9 +430,6 @@ impl Locality {
         from: Contact,
         now: Now,
     ) -> Result<(), DropReason> {
-        if from.id != received.sender() {
-            return Err(DropReason::Malformed);
-        }
         if self.member.as_ref().is_none_or(|member| member.group != group) {
             return Ok(());
         }
@@ -451,7 +462,9 @@ impl Locality {
         let Some(member) = &mut self.member else { return };
         let has_changed = before != Some(member.reign);
         member.lost.retain(|lost| lost.id != from.id);
-        if let Stage::Asking { answered, .. } = &mut member.stage {
+        if let Stage::Asking { answered, .. } = &mut member.stage
+            && !answered.contains(&from.id)
+        {
             answered.push(from.id);
         }
         let is_same = member.reign == reign;

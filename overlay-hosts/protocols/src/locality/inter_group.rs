@@ -13,7 +13,7 @@ use crate::random::Random;
 use crate::time::{Now, Time};
 
 use super::intra_group::Member;
-use super::join::not_leader;
+use super::join::{REDIRECTED_MAX, not_leader};
 use super::measure::{Ask, Target};
 use super::message::{Distance, GroupId, GroupRef, Message, NEIGHBORS_MAX, Neighbor};
 use super::{Event, Locality};
@@ -144,9 +144,6 @@ impl Locality {
         nonce: u64,
         neighbor: Neighbor,
     ) -> Result<(), DropReason> {
-        if neighbor.at.leader.id != received.sender() {
-            return Err(DropReason::Malformed);
-        }
         let instead = self.own_group();
         let Some(member) = self.member.as_ref().filter(|_| self.is_leader()) else {
             self.reply(received, &not_leader(nonce, instead), Class::Queued);
@@ -158,6 +155,14 @@ impl Locality {
             return Ok(());
         }
         let known = member.neighbor(neighbor.at.group).is_some();
+        let leads_another = |each: &Neighbor| {
+            each.at.leader.id == neighbor.at.leader.id && each.at.group != neighbor.at.group
+        };
+        if member.state.neighbors.iter().any(leads_another) {
+            // One peer leads one group: no leader gets more than one of the places.
+            self.reply(received, &Message::NotLinked { nonce }, Class::Queued);
+            return Ok(());
+        }
         let far = neighbor.far;
         let same: Vec<&Neighbor> =
             member.state.neighbors.iter().filter(|each| each.far == far).collect();
@@ -185,6 +190,7 @@ impl Locality {
         let Some(member) = &mut self.member else { return };
         member.state.neighbors.retain(|each| each.at.group != group);
         member.is_changed = true;
+        self.silent.retain(|(silent, _)| *silent != group);
         self.out.event(Event::GroupUnlinked { group });
     }
 
@@ -245,10 +251,10 @@ impl Locality {
     }
 
     /// Asks all neighbors, by one message, whether they keep the link, and who leads them.
-    fn confirm_links(&mut self, now: Now) {
+    pub(super) fn confirm_links(&mut self, now: Now) {
         let Some(from) = self.own_group() else { return };
         let targets = self.neighbor_leaders().into_iter().map(Target::Peer).collect();
-        self.ask(Ask::Relink { from }, targets, now);
+        self.ask(Ask::Relink { from, redirected: 0 }, targets, now);
     }
 
     fn neighbor_leaders(&self) -> Vec<Contact> {
@@ -262,10 +268,9 @@ impl Locality {
         nonce: u64,
         from: GroupRef,
     ) -> Result<(), DropReason> {
-        let sender = received.sender();
-        let is_its_leader = |known: &Neighbor| known.at.leader.id == sender;
         let neighbor = self.neighbors().iter().find(|each| each.at.group == from.group);
-        if from.leader.id != sender && !neighbor.is_some_and(is_its_leader) {
+        let leads = [Some(&from.leader), neighbor.map(|each| &each.at.leader)];
+        if !leads.into_iter().flatten().any(|leader| leader.speaks_from(&received.from)) {
             return Err(DropReason::Malformed);
         }
         let instead = self.own_group();
@@ -286,7 +291,13 @@ impl Locality {
     }
 
     /// A neighbor has another leader, or keeps the link no more.
-    pub(super) fn relink_refused(&mut self, by: PeerId, instead: Option<GroupRef>, now: Now) {
+    pub(super) fn relink_refused(
+        &mut self,
+        by: PeerId,
+        instead: Option<GroupRef>,
+        redirected: u8,
+        now: Now,
+    ) {
         if !self.is_leader() {
             return;
         }
@@ -294,12 +305,14 @@ impl Locality {
         let Some(neighbor) = neighbors.find(|each| each.at.leader.id == by).cloned() else {
             return;
         };
-        let other = instead.filter(|at| at.group == neighbor.at.group && at.leader.id != by);
+        let other = instead.filter(|at| {
+            at.group == neighbor.at.group && at.leader.id != by && redirected < REDIRECTED_MAX
+        });
         match other.zip(self.own_group()) {
             Some((at, from)) => {
                 let target = alloc::vec![Target::Peer(at.leader.clone())];
                 self.add_neighbor(Neighbor { at, ..neighbor });
-                self.ask(Ask::Relink { from }, target, now);
+                self.ask(Ask::Relink { from, redirected: redirected + 1 }, target, now);
             }
             None => self.remove_neighbor(neighbor.at.group, now),
         }

@@ -5,7 +5,9 @@
 //! tiny, as long as what all members know has not changed; after a change the next one says it all.
 //!
 //! Members are trusted within their group: who has been let in can disturb it, as an Alive is not
-//! proved to be its leader's. Nobody outside can: only members and those who ask to be are heard.
+//! proved to be its leader's. Anybody may ask to be let in, and anybody who knows the group may say
+//! that it leads it by a later term: so the parts of a split find each other though neither knows
+//! the other's leader. Alives and claims are heard over links alone.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -24,7 +26,7 @@ use super::{Event, Locality};
 
 /// Members that one remembers.
 pub const KNOWN_MAX: usize = 48;
-/// Members that were asked for a link and are not asked again before the next repair.
+/// Members that are asked for a link before the next repair, none of them twice.
 const TRIED_MAX: usize = 32;
 /// A link that was silent in so many Alives is gone.
 const MISSED_MAX: u8 = 3;
@@ -157,9 +159,6 @@ impl Locality {
         joins: Option<(Contact, bool)>,
     ) -> Result<(), DropReason> {
         let sender = received.sender();
-        if joins.as_ref().is_some_and(|(me, _)| me.id != sender) {
-            return Err(DropReason::Malformed);
-        }
         let sample = self.sample(sender);
         let (is_leader, own, any) = (self.is_leader(), self.own_group(), self.random.number());
         let leadership = self.config.leadership;
@@ -238,6 +237,7 @@ impl Locality {
         };
         let waiting = self.requests.waiting(&ask);
         let missing = self.config.links.saturating_sub(member.links.len() + waiting);
+        let missing = missing.min(TRIED_MAX.saturating_sub(member.tried.len()));
         if missing == 0 {
             return;
         }
@@ -248,12 +248,7 @@ impl Locality {
         self.random.shuffle(&mut others);
         others.truncate(missing);
         let others: Vec<Contact> = others.into_iter().cloned().collect();
-        for peer in &others {
-            if member.tried.len() >= TRIED_MAX {
-                member.tried.remove(0);
-            }
-            member.tried.push(peer.id);
-        }
+        member.tried.extend(others.iter().map(|peer| peer.id));
         self.ask(ask, others.into_iter().map(Target::Peer).collect(), now);
     }
 
@@ -289,9 +284,6 @@ impl Locality {
         (nonce, group): (u64, GroupId),
         peer: Contact,
     ) -> Result<(), DropReason> {
-        if peer.id != received.sender() {
-            return Err(DropReason::Malformed);
-        }
         let members = self.sample(peer.id);
         let any = self.random.number();
         let answer = match self.member.as_mut().filter(|member| member.group == group) {

@@ -25,7 +25,7 @@ use super::message::{Distance, GroupId, GroupRef, Message, Neighbor};
 use super::{Event, Locality};
 
 /// A leader is said to be another one at most this often.
-const REDIRECTED_MAX: u8 = 3;
+pub(super) const REDIRECTED_MAX: u8 = 3;
 /// A failed search waits at most 2 to this power times as long as at first.
 const BACKOFF_MAX: u32 = 5;
 

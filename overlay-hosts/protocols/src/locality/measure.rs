@@ -42,8 +42,10 @@ pub(super) enum Ask {
         distance: Distance,
         far: bool,
     },
+    /// How often the neighbor's leader was said to be another.
     Relink {
         from: GroupRef,
+        redirected: u8,
     },
     Members {
         group: GroupId,
@@ -75,7 +77,7 @@ impl Ask {
             Ask::Link { from, distance, far, .. } => {
                 Message::Link { nonce, from: from.clone(), distance: *distance, far: *far }
             }
-            Ask::Relink { from } => Message::Relink { nonce, from: from.clone() },
+            Ask::Relink { from, .. } => Message::Relink { nonce, from: from.clone() },
             Ask::Members { group, more } => {
                 Message::GetMembers { nonce, group: *group, me: me(), more: *more }
             }
@@ -84,6 +86,31 @@ impl Ask {
             Ask::Leader { group, reign, .. } => {
                 Message::GetLeader { nonce, group: *group, reign: *reign, me: me() }
             }
+        }
+    }
+}
+
+impl Ask {
+    /// Whether a message can be the answer.
+    fn is_answered_by(&self, message: &Message) -> bool {
+        match (self, message) {
+            (Ask::Measure, Message::MeasureReply { .. })
+            | (Ask::Boot, Message::BootList { .. })
+            | (Ask::Neighbors, Message::Neighbors { .. })
+            | (Ask::Distances, Message::Distances { .. })
+            | (Ask::Cache(_), Message::Cache { .. })
+            | (Ask::Link { .. } | Ask::Relink { .. }, Message::NotLinked { .. })
+            | (Ask::Relink { .. }, Message::Linked { .. })
+            | (Ask::Connect { .. }, Message::Connected { .. } | Message::Refused { .. }) => true,
+            (Ask::Link { to, .. }, Message::Linked { group, .. }) => to.group == *group,
+            (
+                Ask::Members { group, .. } | Ask::Synchronize { group },
+                Message::Members { group: told, .. },
+            )
+            | (Ask::Leader { group, .. }, Message::Leader { group: told, .. }) => group == told,
+            (Ask::Measure | Ask::Boot | Ask::Connect { .. } | Ask::Leader { .. }, _) => false,
+            (_, Message::NotLeader { .. }) => true,
+            _ => false,
         }
     }
 }
@@ -187,8 +214,10 @@ impl Requests {
         same.map(|pending| pending.waiting.len()).sum()
     }
 
-    /// The request that somebody answers; `None` if nothing was asked of it.
-    pub(super) fn answer(&mut self, nonce: u64, sender: PeerId) -> Option<Answered> {
+    /// The request that somebody answers; `None` if nothing was asked of it that this answers. Then
+    /// it waits on, and fails in time.
+    pub(super) fn answer(&mut self, sender: PeerId, message: &Message) -> Option<Answered> {
+        let nonce = message.answers()?;
         let place = self
             .pending
             .iter()
@@ -196,7 +225,8 @@ impl Requests {
         let pending = &mut self.pending[place];
         let (_, at, wall) = *pending.tries.iter().find(|(number, ..)| *number == nonce)?;
         let is_it = |target: &Target| target.id().is_none_or(|id| id == sender);
-        let target = pending.waiting.iter().position(is_it)?;
+        let fits = pending.ask.is_answered_by(message);
+        let target = pending.waiting.iter().position(is_it).filter(|_| fits)?;
         pending.waiting.remove(target);
         let answered = Answered { ask: pending.ask.clone(), sent: (at, wall) };
         if pending.waiting.is_empty() {

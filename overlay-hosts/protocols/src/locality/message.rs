@@ -21,6 +21,10 @@ pub const SAMPLE_MAX: usize = 8;
 /// The most groups in a boot list.
 pub const BOOT_LIST_MAX: usize = 16;
 
+/// The highest term of a group that can be joined: no group ever has so many leaders, and its next
+/// ones have room to count on.
+pub(super) const TERM_MAX: u64 = u64::MAX / 2;
+
 /// Which group: any number, drawn when it is founded (seed 001 paragraph 0056).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct GroupId(pub [u8; 16]);
@@ -200,6 +204,18 @@ impl Message {
         }
     }
 
+    /// What somebody who asks for something says of itself. A Relink may speak of another.
+    pub(super) fn asker(&self) -> Option<&Contact> {
+        match self {
+            Message::Register { group: GroupRef { leader: me, .. } }
+            | Message::Link { from: GroupRef { leader: me, .. }, .. }
+            | Message::GetMembers { me, .. }
+            | Message::Connect { me, .. }
+            | Message::GetLeader { me, .. } => Some(me),
+            _ => None,
+        }
+    }
+
     /// Whether all lists are as long as they may be and all peers can be reached.
     pub(super) fn is_acceptable(&self) -> bool {
         match self {
@@ -227,8 +243,11 @@ impl Message {
             | Message::GetLeader { me: contact, .. }
             | Message::Leader { leader: contact, .. }
             | Message::NewLeader { contact, .. } => is_acceptable(contact),
-            Message::Members { state, members, .. } => {
-                state.is_acceptable() && members.len() <= SAMPLE_MAX && are_acceptable(members)
+            Message::Members { state, members, reign, .. } => {
+                state.is_acceptable()
+                    && reign.term <= TERM_MAX
+                    && members.len() <= SAMPLE_MAX
+                    && are_acceptable(members)
             }
             Message::Connected { members, .. } | Message::Refused { members, .. } => {
                 members.len() <= SAMPLE_MAX && are_acceptable(members)

@@ -339,7 +339,7 @@ impl Locality {
         let repair = self.repair_at().map(|at| (at, "repair links"));
         let store = self.boot.store_at().map(|at| (at, "store boot cache"));
         let all = [requests, search, stage, alive, maintenance, repair, store];
-        all.into_iter().flatten().min()
+        all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     fn handle_join(&mut self, mut addresses: Vec<SocketAddr>, now: Now) {

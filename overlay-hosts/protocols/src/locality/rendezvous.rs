@@ -56,6 +56,9 @@ impl BootCache {
     /// A group is there.
     pub(super) fn overheard(&mut self, at: &GroupRef) {
         let seen = self.clock;
+        // One peer leads one group: no leader fills the cache with groups of its own.
+        self.entries
+            .retain(|entry| entry.at.group == at.group || entry.at.leader.id != at.leader.id);
         match self.entries.iter_mut().find(|entry| entry.at.group == at.group) {
             Some(entry) if entry.at == *at => entry.seen = seen,
             Some(entry) => {
@@ -128,8 +131,8 @@ impl Locality {
     }
 
     /// A leader's group is there, and can be found here.
-    pub(super) fn take_registration(&mut self, received: &Received<'_>, at: &GroupRef) {
-        if self.config.rendezvous && at.leader.id == received.sender() {
+    pub(super) fn take_registration(&mut self, at: &GroupRef) {
+        if self.config.rendezvous {
             self.boot.overheard(at);
         }
     }

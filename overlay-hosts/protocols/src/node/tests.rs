@@ -212,9 +212,8 @@ fn a_long_message_goes_in_pieces() {
             assert!(bytes.len() <= DATAGRAM_LEN_MAX);
             let place = usize::from(piece.to[index].address != address(1));
             let receiver = &mut receivers[place];
-            let opened = receiver.open(address(0), &bytes, NOW).unwrap();
+            let (from, opened) = receiver.open(address(0), &bytes, NOW).unwrap();
             let Some(Message::Piece(piece)) = machine::decode(&opened.message) else { panic!() };
-            let from = PeerId::of_public_key(&opened.stamp.key);
             if let Some((protocol, message)) =
                 receiver.reassembly.accept(from, piece, NOW.time).unwrap()
             {
@@ -249,7 +248,7 @@ fn what_two_events_say_within_the_longest_delay_leaves_as_one_packet() {
     assert_eq!(sender.poll_output(), None);
     let together = sender.datagram(&send, &[0, 1], NOW);
     for (place, own) in [(1, 7u8), (2, 8)] {
-        let opened = node(place, true).open(address(0), &together, NOW).unwrap();
+        let (_, opened) = node(place, true).open(address(0), &together, NOW).unwrap();
         assert_eq!(opened.message, machine::encode(&(1u8, [5u8; 32], own)));
     }
 }

@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 
 use super::shape::{Members, Shape};
 use super::{Apart, Config, Kind, Left, Spares};
+use crate::contact::Endpoint;
 use crate::machine::{Send, common_prefix};
 use crate::time::Time;
 
@@ -18,17 +19,12 @@ pub(super) struct Bundle {
     since: Time,
     /// The others.
     others: Vec<(Send, Time)>,
-    members: Members,
 }
 
 impl Bundle {
     /// Of one message.
     pub(super) fn new(send: Send, shape: Shape, now: Time) -> Bundle {
-        let mut members = Members::default();
-        for to in &send.to {
-            members.insert(to);
-        }
-        Bundle { shape, first: send, since: now, others: Vec::new(), members }
+        Bundle { shape, first: send, since: now, others: Vec::new() }
     }
 
     /// When its oldest message was pushed.
@@ -48,8 +44,12 @@ impl Bundle {
 
     /// The addresses of its receivers.
     pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.receivers().map(|to| to.address)
+    }
+
+    fn receivers(&self) -> impl Iterator<Item = &Endpoint> {
         let sends = [&self.first].into_iter().chain(self.others.iter().map(|(send, _)| send));
-        sends.flat_map(|send| send.to.iter().map(|to| to.address))
+        sends.flat_map(|send| &send.to)
     }
 
     /// What it is compared by.
@@ -76,8 +76,12 @@ impl Bundle {
             Some(_) => return Err(Apart::Payload),
             None => {}
         }
+        let mut members = Members::default();
+        for to in self.receivers() {
+            members.insert(to);
+        }
         let can_be_told_apart = union.is_named || union.is_whole();
-        if !can_be_told_apart || !send.to.iter().all(|to| self.members.has_room_for(to)) {
+        if !can_be_told_apart || !send.to.iter().all(|to| members.has_room_for(to)) {
             return Err(Apart::Names);
         }
         let (mut together, mut apart) =
@@ -92,9 +96,6 @@ impl Bundle {
 
     /// Takes a message in; the packet is then of this shape.
     pub(super) fn join(&mut self, send: Send, union: Shape, now: Time) {
-        for to in &send.to {
-            self.members.insert(to);
-        }
         self.shape = union;
         self.others.push((send, now));
     }

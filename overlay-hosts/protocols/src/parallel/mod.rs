@@ -29,6 +29,7 @@
 //! With d_q = 0 nothing waits for the clock: what was pushed before the next
 //! [`Queue::poll_output`] is combined, so what one event made several machines say goes together.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -42,7 +43,7 @@ use bundle::Bundle;
 pub use counters::{Apart, Counters, GROUP_HOLDS, Groups, Left};
 use shape::Shape;
 
-use crate::machine::{Class, Protocol, Send};
+use crate::machine::{self, Class, Protocol, Send};
 use crate::node::{DATAGRAM_LEN_MAX, DESTINATIONS_MAX};
 use crate::time::{Time, micros};
 
@@ -122,7 +123,9 @@ type Kind = (Protocol, u8, bool);
 pub struct Queue {
     config: Config,
     /// Packets in the making by number; later ones leave later.
-    waiting: BTreeMap<u64, Bundle>,
+    waiting: BTreeMap<u64, Box<Bundle>>,
+    /// Whether those below are kept: as long as one packet waits alone they are not.
+    is_indexed: bool,
     /// Their numbers by kind, ascending.
     kinds: BTreeMap<Kind, VecDeque<u64>>,
     /// The numbers of those that hold a message to an address, ascending.
@@ -143,6 +146,7 @@ impl Queue {
         Queue {
             config,
             waiting: BTreeMap::new(),
+            is_indexed: false,
             kinds: BTreeMap::new(),
             addresses: BTreeMap::new(),
             messages: 0,
@@ -185,7 +189,7 @@ impl Queue {
     /// A message that is to leave now, as one packet or alone.
     pub fn poll_output(&mut self) -> Option<Send> {
         self.leave_what_is_due();
-        self.ready.pop_front()
+        machine::take_first(&mut self.ready)
     }
 
     /// When it wants to be woken, and why.
@@ -211,8 +215,11 @@ impl Queue {
 
     /// A message that may wait: joins a waiting packet, or begins one.
     fn wait(&mut self, send: Send, shape: Shape) {
+        self.index_what_waits();
         let kind = (send.protocol, send.shared.first().copied().unwrap_or(0), shape.is_v6);
-        let receivers: Vec<SocketAddr> = send.to.iter().map(|to| to.address).collect();
+        let is_indexed = self.is_indexed;
+        let receivers = send.to.iter().filter(|_| is_indexed).map(|to| to.address);
+        let receivers: Vec<SocketAddr> = receivers.collect();
         let number = match self.choose(kind, &send, &shape) {
             Ok((number, union)) => {
                 match union.is_whole() {
@@ -228,8 +235,10 @@ impl Queue {
                 self.counters.apart[reason as usize] += 1;
                 let number = self.next;
                 self.next += 1;
-                self.waiting.insert(number, Bundle::new(send, shape, self.now));
-                self.kinds.entry(kind).or_default().push_back(number);
+                self.waiting.insert(number, Box::new(Bundle::new(send, shape, self.now)));
+                if self.is_indexed {
+                    self.kinds.entry(kind).or_default().push_back(number);
+                }
                 number
             }
         };
@@ -243,6 +252,20 @@ impl Queue {
         while self.messages > self.config.waiting_max {
             let Some(oldest) = self.waiting.keys().next().copied() else { break };
             self.leave(oldest, Left::QueueFull);
+        }
+    }
+
+    /// Before the second packet begins.
+    fn index_what_waits(&mut self) {
+        if self.is_indexed || self.waiting.is_empty() {
+            return;
+        }
+        self.is_indexed = true;
+        for (number, bundle) in &self.waiting {
+            self.kinds.entry(bundle.kind()).or_default().push_back(*number);
+            for address in bundle.addresses() {
+                self.addresses.entry(address).or_default().push(*number);
+            }
         }
     }
 
@@ -289,6 +312,11 @@ impl Queue {
 
     /// A packet leaves, behind those that hold earlier messages to its receivers.
     fn leave(&mut self, number: u64, why: Left) {
+        if !self.is_indexed {
+            let Some(bundle) = self.waiting.remove(&number) else { return };
+            self.messages -= bundle.messages();
+            return self.finish(*bundle, why);
+        }
         let mut leaving = BTreeSet::from([number]);
         let mut open = alloc::vec![number];
         while let Some(number) = open.pop() {
@@ -306,8 +334,9 @@ impl Queue {
             let Some(bundle) = self.waiting.remove(&other) else { continue };
             self.forget(other, &bundle);
             self.messages -= bundle.messages();
-            self.finish(bundle, if other == number { why } else { Left::Order });
+            self.finish(*bundle, if other == number { why } else { Left::Order });
         }
+        self.is_indexed &= !self.waiting.is_empty();
     }
 
     fn forget(&mut self, number: u64, bundle: &Bundle) {

@@ -1,7 +1,7 @@
 //! How long a packet is, from a few numbers, and where a message must be cut.
 
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 use super::{Config, Left};
 use crate::contact::Endpoint;
@@ -177,24 +177,30 @@ fn piece(send: &Send, indices: &[usize], shape: &Shape) -> Send {
 /// Who is in a packet: no address and no tag twice.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Members {
-    addresses: BTreeSet<core::net::SocketAddr>,
-    tags: BTreeSet<u32>,
+    /// Ascending, as the tags.
+    addresses: Vec<SocketAddr>,
+    tags: Vec<u32>,
 }
 
 impl Members {
     /// Whether one may be in it too.
     pub(super) fn has_room_for(&self, to: &Endpoint) -> bool {
-        !self.addresses.contains(&to.address)
-            && to.id.is_none_or(|id| !self.tags.contains(&id.tag()))
+        self.addresses.binary_search(&to.address).is_err()
+            && to.id.is_none_or(|id| self.tags.binary_search(&id.tag()).is_err())
     }
 
     /// Whether it was not in it already and is now.
     pub(super) fn insert(&mut self, to: &Endpoint) -> bool {
         let has_room = self.has_room_for(to);
         if has_room {
-            self.addresses.insert(to.address);
-            self.tags.extend(to.id.map(|id| id.tag()));
+            insert(&mut self.addresses, to.address);
+            to.id.into_iter().for_each(|id| insert(&mut self.tags, id.tag()));
         }
         has_room
     }
+}
+
+fn insert<T: Ord>(ascending: &mut Vec<T>, one: T) {
+    let place = ascending.partition_point(|other| *other < one);
+    ascending.insert(place, one);
 }

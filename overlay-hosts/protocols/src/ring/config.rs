@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use crate::time::bounded;
+
 /// Slots that the layers above may have in a heartbeat.
 pub const SLOTS_MAX: usize = 4;
 /// The longest content of a slot, octets.
@@ -14,14 +16,17 @@ pub const LEAF_SET_MAX: usize = 64;
 pub const LOOKUPS_MAX: usize = 256;
 /// Reads, writes and transfers that may be under way at once, each.
 pub const REQUESTS_MAX: usize = 256;
-/// Peers that may be pinged at once.
+/// Peers that may be pinged at once; half of them at most because others have named them.
 pub const CHECKS_MAX: usize = 64;
 /// Peers that have gone and may come back, kept to be asked after a network was split.
 pub const LOST_MAX: usize = 16;
 /// Addresses that a join may begin with.
 pub const BOOT_MAX: usize = 16;
+/// Heartbeats that may be missed.
+const MISSED_MAX: u32 = 1000;
 
-/// How it runs.
+/// How it runs. Waits are within [`WAIT_MIN`](crate::time::WAIT_MIN) and
+/// [`WAIT_MAX`](crate::time::WAIT_MAX); what is not is set to the nearer of these.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Members of the leaf set, both sides together; even, at most [`LEAF_SET_MAX`]. The seed names
@@ -37,7 +42,7 @@ pub struct Config {
     pub lookup_timeout: Duration,
     /// The shortest and the longest wait for an answer; between them it follows what is measured.
     pub hop_timeout: (Duration, Duration),
-    /// Who holds a key: its owner and so many less one successors.
+    /// Who holds a key: its owner and so many less one successors; at least 1.
     pub replicas: usize,
     /// How often holders compare what they hold.
     pub repair_interval: Duration,
@@ -68,6 +73,24 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The same with all waits and counts as a ring can run with.
+    pub(super) fn bounded(mut self) -> Config {
+        let (least, most) = self.hop_timeout;
+        self.hop_timeout = (bounded(least), bounded(most));
+        for wait in [
+            &mut self.heartbeat,
+            &mut self.finger_interval,
+            &mut self.lookup_timeout,
+            &mut self.repair_interval,
+            &mut self.probe_interval,
+        ] {
+            *wait = bounded(*wait);
+        }
+        self.missed = self.missed.clamp(1, MISSED_MAX);
+        self.replicas = self.replicas.clamp(1, LEAF_SET_MAX / 2);
+        self
+    }
+
     /// r: members of the leaf set on each side.
     pub(super) fn half(&self) -> usize {
         (self.leaf_set.min(LEAF_SET_MAX) / 2).max(1)

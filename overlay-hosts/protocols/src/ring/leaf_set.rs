@@ -92,6 +92,15 @@ impl LeafSet {
         ends
     }
 
+    /// The next peer on each side: whose zones change when this one is gone.
+    pub(super) fn nearest(&self) -> Vec<Endpoint> {
+        let both = [self.leaves.first(), self.leaves.last()];
+        let mut nearest: Vec<Endpoint> =
+            both.into_iter().flatten().map(|leaf| leaf.contact.endpoint()).collect();
+        nearest.dedup();
+        nearest
+    }
+
     /// How many are nearer clockwise than `distance`.
     pub(super) fn place(&self, distance: RingId) -> usize {
         self.leaves.partition_point(|leaf| leaf.distance < distance)

@@ -57,7 +57,9 @@ pub(super) fn restore(stored: Option<&[u8]>, me: PeerId) -> VecDeque<Contact> {
 impl Ring {
     /// Tells the leaf set that this peer is there, and looks who of it is silent.
     pub(super) fn beat(&mut self, now: Time) {
-        self.timers.heartbeat = now + self.config.heartbeat;
+        // From when it was due: where timers come late, heartbeats are as many all the same.
+        let next = self.timers.heartbeat + self.config.heartbeat;
+        self.timers.heartbeat = if next > now { next } else { now + self.config.heartbeat };
         if core::mem::take(&mut self.announce) {
             // First, or who hears the new digest would ask for it.
             self.announce_to(self.leaves.endpoints(), true, Class::Queued);
@@ -94,13 +96,14 @@ impl Ring {
         if !self.is_member() {
             return;
         }
-        let sender = from.id.unwrap_or_default();
-        let is_known = self.leaves.find(sender).is_some_and(|leaf| leaf.digest == digest);
+        let leaf = self.leaves.find(from.id.unwrap_or_default());
+        let (is_neighbor, is_known) =
+            (leaf.is_some(), leaf.is_some_and(|leaf| leaf.digest == digest));
         if !is_known {
             // Of a stranger, too: it takes this peer for a neighbor, so one of both should learn.
             self.send(from, &Message::AskLeaves { me: self.me.clone() }, Class::Queued);
         }
-        for Slot { tag, bytes } in slots {
+        for Slot { tag, bytes } in slots.into_iter().filter(|_| is_neighbor) {
             self.out.event(Event::SlotHeard { from, tag, bytes });
         }
     }
@@ -179,13 +182,15 @@ impl Ring {
     fn ping(&mut self, contacts: Vec<Contact>, purpose: Purpose, now: Time) {
         let nonce = self.next_nonce();
         let due = now + self.round_trip.timeout();
+        // Whoever names many that are not there leaves room for neighbors that are silent.
+        let room = if purpose == Purpose::Named { CHECKS_MAX / 2 } else { CHECKS_MAX };
         let mut to = Vec::new();
         for contact in contacts {
             if let Some(check) = self.checks.iter_mut().find(|c| c.contact.id == contact.id) {
                 if purpose == Purpose::Silent {
                     check.purpose = purpose;
                 }
-            } else if self.checks.len() < CHECKS_MAX {
+            } else if self.checks.len() < room {
                 to.push(contact.endpoint());
                 self.checks.push(Check { contact, due, nonce, sent: now, attempt: 0, purpose });
             }
@@ -292,6 +297,9 @@ impl Ring {
     pub(super) fn forget(&mut self, id: PeerId, now: Time) {
         self.fingers.remove(id);
         if self.leaves.remove(id).is_none() {
+            return;
+        }
+        if !self.is_member() {
             return;
         }
         self.neighbors_changed(now);

@@ -255,10 +255,11 @@ impl Ring {
         }
         let (to, class) = match leaving.told {
             false => (self.leaves.endpoints(), Class::Immediate),
-            true => (self.leaves.ends(), Class::Repeated),
+            true => (self.leaves.nearest(), Class::Repeated),
         };
         if !leaving.told {
             (leaving.told, leaving.attempt) = (true, 0);
+            self.fall_silent();
         }
         leaving.attempt += 1;
         if to.is_empty() || leaving.attempt > LEAVE_TRIES {
@@ -288,16 +289,11 @@ impl Ring {
         }
     }
 
-    /// Not part of any ring from now on.
-    fn end(&mut self) {
-        let known = self.leaves.contacts();
-        known.into_iter().for_each(|contact| self.remember_lost(contact));
-        self.state = State::Outside;
-        self.leaves.clear();
-        self.fingers.clear();
+    /// Says no more that it is there: whoever heard that would take it for a member again.
+    fn fall_silent(&mut self) {
         self.checks.clear();
-        self.transfers.clear();
-        self.store.clear();
+        self.announce = false;
+        self.filling = false;
         for timer in [
             &mut self.timers.heartbeat,
             &mut self.timers.finger,
@@ -306,6 +302,18 @@ impl Ring {
         ] {
             *timer = Time::NEVER;
         }
+    }
+
+    /// Not part of any ring from now on.
+    fn end(&mut self) {
+        let known = self.leaves.contacts();
+        known.into_iter().for_each(|contact| self.remember_lost(contact));
+        self.state = State::Outside;
+        self.fall_silent();
+        self.leaves.clear();
+        self.fingers.clear();
+        self.transfers.clear();
+        self.store.clear();
         for lookup in core::mem::take(&mut self.lookups) {
             self.tell_failure(&lookup.goal, lookup.key, Failure::NotJoined);
         }

@@ -119,6 +119,7 @@ struct Timers {
 impl Ring {
     /// Not part of any ring yet; `restored` is what it had stored.
     pub fn new(config: Config, me: Contact, restored: Option<&[u8]>, seed: u64, now: Now) -> Ring {
+        let config = config.bounded();
         let position = me.position();
         let mut random = Random::new(seed, 1);
         let lost = liveness::restore(restored, me.id);
@@ -215,7 +216,8 @@ impl Ring {
         let requests = self.requests.iter().map(|request| (request.due, "request"));
         let transfers = self.transfers.iter().map(|transfer| (transfer.due, "transfer"));
         let all = checks.chain(lookups).chain(requests).chain(transfers);
-        all.chain(periodic).min().filter(|(at, _)| *at != Time::NEVER)
+        let first = all.chain(periodic).min_by_key(|(at, _)| *at);
+        first.filter(|(at, _)| *at != Time::NEVER)
     }
 
     fn handle_command(&mut self, command: Command, now: Now) {
@@ -258,10 +260,7 @@ impl Ring {
         }
         let from = received.from;
         if let Some(contact) = message.sender() {
-            let is_itself = contact.id == received.sender()
-                && (0..crate::contact::ADDRESSES_MAX)
-                    .any(|attempt| contact.address_for(attempt) == from.address);
-            if !is_itself {
+            if !contact.speaks_from(&from) {
                 return Err(DropReason::Malformed);
             }
             self.is_acceptable(contact)?;
@@ -314,7 +313,7 @@ impl Ring {
             Message::Value { nonce, record, holders } => {
                 self.value_came(nonce, sender, record, &holders, now)?;
             }
-            Message::Store { nonce, records } => self.hold(nonce, records, from),
+            Message::Store { nonce, records } => self.hold(nonce, records, from, now),
             Message::Stored { nonce, full } => self.transfer_answered(nonce, sender, full),
             Message::Sync { range, digest } => self.compare(range, digest, from),
             Message::Holding { range, end, entries } => {

@@ -12,12 +12,15 @@ use super::{Event, Ring};
 use crate::contact::{Contact, Endpoint};
 use crate::id::{PeerId, RingId};
 use crate::machine::Class;
-use crate::time::{Now, Time};
+use crate::replay::CLOCK_TOLERANCE;
+use crate::time::{Now, Time, micros};
 
 /// After a change of the leaf set: it mostly is one of several.
 const REPAIR_SOON: Duration = Duration::from_millis(500);
 /// How often records are sent that nobody acknowledges.
 const TRANSFER_TRIES: u32 = 3;
+/// Messages with records that others lack that may be under way at once.
+pub(super) const REPAIRS_MAX: usize = 16;
 
 /// Records on their way to peers that are to hold them.
 #[derive(Clone, Debug)]
@@ -152,12 +155,15 @@ impl Ring {
     }
 
     /// Somebody wants records held here: a neighbor, or anybody if they are this peer's own.
-    pub(super) fn hold(&mut self, nonce: u32, records: Vec<Record>, from: Endpoint) {
+    /// A version that no clock can have given yet is not taken: nothing newer could replace it.
+    pub(super) fn hold(&mut self, nonce: u32, records: Vec<Record>, from: Endpoint, now: Now) {
+        let latest = now.wall.0.saturating_add(micros(CLOCK_TOLERANCE));
         let is_neighbor = from.id.is_some_and(|id| self.leaves.find(id).is_some());
         let mut full = false;
         for record in records {
             let is_taken = self.is_member()
                 && (is_neighbor || self.owns(record.key))
+                && record.version <= latest
                 && self.store.put(record);
             full |= !is_taken;
         }
@@ -269,7 +275,7 @@ impl Ring {
                 self.store.version(*key) > Some((theirs.version, theirs.writer))
             })
         });
-        self.send_records(&missing, &neighbor, now);
+        self.send_some(&missing, &neighbor, now);
         if range.up_to != end {
             let rest = Range { after: range.up_to, up_to: end };
             self.compare_with(alloc::vec![from], rest);
@@ -280,7 +286,19 @@ impl Ring {
     pub(super) fn send_wanted(&mut self, keys: &[RingId], sender: PeerId, now: Time) {
         let Some(neighbor) = self.leaves.find(sender) else { return };
         let neighbor = neighbor.contact.clone();
-        self.send_records(keys, &neighbor, now);
+        self.send_some(keys, &neighbor, now);
+    }
+
+    /// As many of these as may be on their way; soon the rest is compared again. So a few octets
+    /// that claim to hold nothing do not call forth all that is held.
+    fn send_some(&mut self, keys: &[RingId], to: &Contact, now: Time) {
+        let is_repair = |transfer: &&Transfer| transfer.origin == Origin::Repair;
+        let under_way = self.transfers.iter().filter(is_repair).count();
+        let room = REPAIRS_MAX.saturating_sub(under_way) * RECORDS_MAX;
+        if keys.len() > room {
+            self.repair_soon(now);
+        }
+        self.send_records(&keys[..keys.len().min(room)], to, now);
     }
 
     fn send_records(&mut self, keys: &[RingId], to: &Contact, now: Time) {

@@ -126,8 +126,9 @@ impl Ring {
         holders: &[Contact],
         now: Time,
     ) {
-        let others = holders.iter().filter(|holder| holder.id != self.me.id);
-        let others: Vec<&Contact> = others.filter(|holder| holder.id != host.id).collect();
+        let others = holders.iter().filter(|holder| ![self.me.id, host.id].contains(&holder.id));
+        let others = others.filter(|holder| self.is_acceptable(holder).is_ok());
+        let others: Vec<&Contact> = others.collect();
         if others.is_empty() || self.requests.len() >= REQUESTS_MAX {
             return self.tell_value(request, key, host, None);
         }

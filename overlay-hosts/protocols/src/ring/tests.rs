@@ -252,3 +252,18 @@ fn a_join_waits_for_somebody_to_be_there() {
     net.run(40 * SECOND);
     assert!(sorted(&net).len() == 2 && is_right(&net, 4));
 }
+
+#[test]
+fn heartbeats_are_as_many_where_every_timer_comes_late() {
+    let at = |time: Time| Now { time, wall: Wall(1 + time.0) };
+    let mut ring = Ring::new(config().ring, contact(0), None, 1, at(Time(0)));
+    let preset = Command::Preset { leaves: alloc::vec![contact(1)], fingers: Vec::new() };
+    ring.handle_input(Input::Command(preset), at(Time(0))).unwrap();
+    let first = ring.timers.heartbeat;
+    while ring.timers.heartbeat < first + SECOND * 100 {
+        let (due, _) = ring.poll_timeout().unwrap();
+        ring.handle_timeout(at(due + SECOND / 3));
+        while ring.poll_output().is_some() {}
+    }
+    assert_eq!(ring.timers.heartbeat, first + SECOND * 100);
+}

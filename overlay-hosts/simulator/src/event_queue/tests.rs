@@ -5,7 +5,10 @@ use super::*;
 
 /// Pushes at `spans` after the last event taken, with a pop after each number that is even; all
 /// that comes out, and what a sorted list would have given.
-fn against_a_list<Q: EventQueue + Default>(spans: &[u64]) -> (Vec<(Time, u32)>, Vec<(Time, u32)>) {
+/// What has come, and when.
+type Order = Vec<(Time, u32)>;
+
+fn against_a_list<Q: EventQueue + Default>(spans: &[u64]) -> (Order, Order) {
     let (mut queue, mut list) = (Q::default(), Vec::<(Time, u32)>::new());
     let (mut taken, mut expected) = (Vec::new(), Vec::new());
     let mut now = Time(0);

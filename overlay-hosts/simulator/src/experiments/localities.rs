@@ -42,11 +42,21 @@ pub(super) struct Join {
     pub(super) founded: bool,
 }
 
-/// Seed defaults; Alives and measurements of links are rarer the more hosts there are, since
-/// nobody fails: they cost time and change nothing.
+/// By how much Alives and measurements of links are rarer than they are by default, since nobody
+/// fails: they cost time and change nothing.
+fn rarer(nodes: usize) -> u32 {
+    if nodes > 1000 { 60 } else { 6 }
+}
+
+/// What a report says of that.
+pub(super) fn timers_note(nodes: usize) -> String {
+    let rarer = rarer(nodes);
+    format!("Alives, their timeout and measurements of links {rarer} times as rare as by default")
+}
+
+/// Seed defaults, but that some timers are [`rarer`].
 pub(super) fn config(nodes: usize) -> locality::Config {
-    let defaults = locality::Config::default();
-    let rarer = if nodes > 1000 { 60 } else { 6 };
+    let (defaults, rarer) = (locality::Config::default(), rarer(nodes));
     locality::Config {
         alive_period: defaults.alive_period * rarer,
         alive_timeout: defaults.alive_timeout * rarer,

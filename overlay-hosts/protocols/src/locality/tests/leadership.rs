@@ -266,3 +266,58 @@ fn a_neighboring_group_that_is_gone_is_a_neighbor_no_more() {
     assert!(locality(&net, 0).neighbors().is_empty());
     assert!(events(&net, 0).any(|event| matches!(event, Event::GroupUnlinked { .. })));
 }
+
+#[test]
+fn with_the_whole_list_gone_who_leads_then_links_the_group_again_within_ten_seconds() {
+    let far = 14;
+    let mut net = Net::new(ms(1));
+    (0..15).for_each(|_| {
+        net.start(node_config(Config::default()));
+    });
+    distances(&mut net, move |_, high| if high == far { 100_000 } else { 2_000 });
+    join(&mut net, 0, &[]);
+    join(&mut net, far, &[0]);
+    net.run(seconds(5));
+    for place in 1..14 {
+        join(&mut net, place, &[0]);
+        net.run(seconds(1));
+    }
+    net.run(seconds(12));
+    let (ours, other) = (locality(&net, 13).group().unwrap(), locality(&net, far).group());
+    assert_ne!(Some(ours), other);
+    (0..10).for_each(|place| net.crash(place));
+    let is_led = |net: &Net| (10..14).find(|place| locality(net, *place).is_leader());
+    for _ in 0..600 {
+        net.run(ms(100));
+        if is_led(&net).is_some() {
+            break;
+        }
+    }
+    net.run(seconds(10));
+    let leader = is_led(&net).unwrap();
+    assert!(locality(&net, leader).neighbors().iter().any(|each| Some(each.at.group) == other));
+    let entry = locality(&net, far).neighbors().iter().find(|each| each.at.group == ours);
+    assert_eq!(entry.unwrap().at.leader.id, id(leader));
+}
+
+#[test]
+fn a_member_whose_group_is_gone_goes_to_the_groups_that_this_was_linked_to() {
+    let mut net = Net::new(ms(1));
+    (0..3).for_each(|_| {
+        net.start(node_config(Config { leadership: 1, ..Config::default() }));
+    });
+    distances(&mut net, |_, high| if high == 2 { 300_000 } else { 2_000 });
+    join(&mut net, 0, &[]);
+    join(&mut net, 2, &[0]);
+    net.run(seconds(5));
+    join(&mut net, 1, &[0]);
+    net.run(seconds(12));
+    let gone = locality(&net, 0).group().unwrap();
+    assert_eq!(locality(&net, 1).group(), Some(gone));
+    net.crash(0);
+    net.run(seconds(60));
+    assert!(events(&net, 1).any(|event| *event == Event::Left { group: gone }));
+    // 2 is not near, so 1 has founded a group next to it.
+    let linked = locality(&net, 1).neighbors().iter().map(|each| each.at.group);
+    assert_eq!(linked.collect::<Vec<_>>(), [locality(&net, 2).group().unwrap()]);
+}

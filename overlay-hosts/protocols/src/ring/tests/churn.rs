@@ -153,3 +153,20 @@ fn a_ring_under_churn_and_loss_is_whole_in_the_end() {
         assert!(is_right(&net, 4), "seed {seed}");
     }
 }
+
+#[test]
+fn a_leave_that_is_lost_is_told_again_to_those_whose_zones_it_changes() {
+    let mut net = ring_of(20, 8, &config());
+    net.run(30 * SECOND);
+    let all = sorted(&net);
+    let (leaver, heir) = (all[4].1, all[5].1);
+    let now = net.now;
+    // What it says first is lost.
+    net.latency = Box::new(move |from, _, at| {
+        (from != leaver || at != now).then_some(Duration::from_millis(30))
+    });
+    let place = all[4].0;
+    ask(&mut net, leaver, Command::Leave);
+    net.run(2 * SECOND);
+    assert!(net.node(heir).ring().owns(place));
+}

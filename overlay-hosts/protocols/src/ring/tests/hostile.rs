@@ -181,3 +181,126 @@ fn no_octets_whatever_make_it_panic() {
         drain(&mut ring);
     }
 }
+
+/// What it has sent since, by type: whom, and what.
+fn sent(ring: &mut Ring) -> Vec<(Vec<Endpoint>, Message)> {
+    let outputs = drain(ring).into_iter().filter_map(|output| match output {
+        Output::Send(send) => Some((send.to.clone(), machine::decode(&send.message_for(0))?)),
+        _ => None,
+    });
+    outputs.collect()
+}
+
+#[test]
+fn a_stranger_says_nothing_to_the_layers_above() {
+    let mut ring = member();
+    let slots = alloc::vec![Slot { tag: 7, bytes: alloc::vec![1] }];
+    let is_told = |ring: &mut Ring, place| {
+        receive(ring, place, &Message::Heartbeat { digest: 0, slots: slots.clone() }).unwrap();
+        drain(ring).iter().any(|out| matches!(out, Output::Event(Event::SlotHeard { .. })))
+    };
+    assert!(is_told(&mut ring, 3));
+    assert!(!is_told(&mut ring, 300));
+}
+
+#[test]
+fn a_liar_that_names_many_leaves_room_to_ask_neighbors_whether_they_are_there() {
+    let mut ring = member();
+    for round in 0..4 {
+        let leaves = (0..32).map(|n| contact(100 + round * 32 + n)).collect();
+        let leaves = Message::Leaves { digest: 1, again: true, me: contact(3), leaves };
+        receive(&mut ring, 3, &leaves).unwrap();
+    }
+    sent(&mut ring);
+    let id = ring.leaf_set().next().unwrap().id;
+    receive(&mut ring, 3, &Message::Suspect { peers: alloc::vec![id] }).unwrap();
+    let pinged = |(to, message): &(Vec<Endpoint>, Message)| {
+        matches!(message, Message::Ping { .. }) && to.iter().any(|to| to.id == Some(id))
+    };
+    assert!(sent(&mut ring).iter().any(pinged));
+}
+
+#[test]
+fn nobody_is_asked_at_an_address_that_is_a_group() {
+    let mut ring = member();
+    let key = contact(3).position();
+    ring.read(1, key, 0, contact(3), NOW.time);
+    let Some((_, Message::Get { nonce, .. })) = sent(&mut ring).pop() else { panic!() };
+    let mut group = contact(50);
+    group.address = SocketAddr::from(([224, 0, 0, 1], 9000));
+    let holders = alloc::vec![group.clone(), contact(51)];
+    receive(&mut ring, 3, &Message::Value { nonce, record: None, holders }).unwrap();
+    let all: Vec<Endpoint> = sent(&mut ring).into_iter().flat_map(|(to, _)| to).collect();
+    assert_eq!(all, [contact(51).endpoint()]);
+}
+
+#[test]
+fn a_version_of_the_future_is_not_held() {
+    let mut ring = member();
+    let hold = |ring: &mut Ring, version| {
+        let (key, writer) = (contact(0).position(), contact(1).id);
+        let records = alloc::vec![Record { key, version, writer, value: Vec::new() }];
+        receive(ring, 1, &Message::Store { nonce: 1, records }).unwrap();
+        let Some((_, Message::Stored { full, .. })) = sent(ring).pop() else { panic!() };
+        !full
+    };
+    assert!(!hold(&mut ring, u64::MAX) && !hold(&mut ring, NOW.wall.0 + 601_000_000));
+    assert_eq!(ring.view().keys, 0);
+    assert!(hold(&mut ring, NOW.wall.0 + 1_000_000));
+}
+
+#[test]
+fn a_neighbor_that_claims_to_hold_nothing_gets_so_much_at_once_and_no_more() {
+    let mut ring = member();
+    for number in 0..4000u64 {
+        let key = RingId::of_key(&number.to_be_bytes());
+        ring.store.put(Record { key, version: 1, writer: PeerId::default(), value: Vec::new() });
+    }
+    let range = message::Range { after: RingId::ZERO, up_to: RingId::ZERO };
+    for _ in 0..5 {
+        let nothing = Message::Holding { range, end: range.up_to, entries: Vec::new() };
+        receive(&mut ring, 3, &nothing).unwrap();
+    }
+    let stores = sent(&mut ring);
+    let stores = stores.iter().filter(|(_, message)| matches!(message, Message::Store { .. }));
+    assert_eq!(stores.count(), replication::REPAIRS_MAX);
+}
+
+#[test]
+fn who_has_told_that_it_leaves_says_nothing_that_would_bring_it_back() {
+    let mut ring = member();
+    // Its leaf set has just changed, so its next heartbeat would tell that.
+    let leaves = Message::Leave { nonce: 4 };
+    receive(&mut ring, 4, &leaves).unwrap();
+    receive(&mut ring, 3, &Message::Suspect { peers: alloc::vec![contact(5).id] }).unwrap();
+    ring.timers.heartbeat = NOW.time;
+    ring.handle_input(Input::Command(Command::Leave), NOW).unwrap();
+    sent(&mut ring);
+    while let Some((at, _)) = ring.poll_timeout() {
+        ring.handle_timeout(Now { time: at, ..NOW });
+    }
+    let later = sent(&mut ring);
+    assert!(later.iter().all(|(_, message)| matches!(message, Message::Leave { .. })), "{later:?}");
+    assert!(!later.is_empty());
+}
+
+#[test]
+fn waits_of_nothing_or_for_ever_are_no_waits_to_run_with() {
+    for wait in [Duration::ZERO, Duration::MAX] {
+        let mut config = config().ring;
+        (config.heartbeat, config.finger_interval, config.lookup_timeout) = (wait, wait, wait);
+        (config.repair_interval, config.probe_interval) = (wait, wait);
+        (config.hop_timeout, config.missed, config.replicas) = ((wait, wait), u32::MAX, 0);
+        let mut ring = Ring::new(config, contact(0), None, 1, NOW);
+        let preset = Command::Preset { leaves: (1..9).map(contact).collect(), fingers: Vec::new() };
+        ring.handle_input(Input::Command(preset), NOW).unwrap();
+        let lookup = Command::Lookup { request: 1, key: contact(5).position() };
+        ring.handle_input(Input::Command(lookup), NOW).unwrap();
+        for _ in 0..100 {
+            let Some((at, why)) = ring.poll_timeout() else { break };
+            ring.handle_timeout(Now { time: at, ..NOW });
+            drain(&mut ring);
+            assert!(ring.poll_timeout().is_none_or(|(next, _)| next > at), "{wait:?}: {why}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The control socket's language: one request and one reply, each a line of JSON. The replies to
+//! `show` are what `overlay-host show --json` prints; their keys are stable.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest request in octets.
+pub const REQUEST_LEN_MAX: usize = 512 * 1024;
+/// How long an answer may take: what is asked of the overlay may be asked again on the way.
+pub const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What can be asked of a running host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// Show some state.
+    Show(Topic),
+    /// Ask the overlay.
+    Ask {
+        /// By which peer of the process; the first if none is named.
+        peer: Option<String>,
+        /// What.
+        question: Question,
+    },
+}
+
+/// What can be asked of the overlay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Question {
+    /// Keep a value.
+    Put {
+        /// Under this name.
+        key: String,
+        /// The value.
+        value: String,
+    },
+    /// What is kept under a name.
+    Get {
+        /// Which.
+        key: String,
+    },
+    /// Who is responsible for a name.
+    FindNode {
+        /// Which.
+        key: String,
+    },
+}
+
+/// What state can be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Topic {
+    /// Each peer's place on the ring: its zone, neighbors and fingers
+    Ring,
+    /// Each peer's group: who is in it, who leads it, and which groups are near
+    Group,
+    /// Messages, packets and octets, by Xcast and by unicast
+    Traffic,
+    /// Dropped datagrams and messages, by reason
+    Drops,
+}
