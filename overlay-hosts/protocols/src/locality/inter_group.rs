@@ -268,10 +268,9 @@ impl Locality {
         nonce: u64,
         from: GroupRef,
     ) -> Result<(), DropReason> {
-        let sender = received.sender();
-        let is_its_leader = |known: &Neighbor| known.at.leader.id == sender;
         let neighbor = self.neighbors().iter().find(|each| each.at.group == from.group);
-        if !from.leader.speaks_from(&received.from) && !neighbor.is_some_and(is_its_leader) {
+        let leads = [Some(&from.leader), neighbor.map(|each| &each.at.leader)];
+        if !leads.into_iter().flatten().any(|leader| leader.speaks_from(&received.from)) {
             return Err(DropReason::Malformed);
         }
         let instead = self.own_group();

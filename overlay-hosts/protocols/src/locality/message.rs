@@ -204,7 +204,7 @@ impl Message {
         }
     }
 
-    /// What somebody who asks for something says of itself.
+    /// What somebody who asks for something says of itself. A Relink may speak of another.
     pub(super) fn asker(&self) -> Option<&Contact> {
         match self {
             Message::Register { group: GroupRef { leader: me, .. } }
