@@ -50,6 +50,10 @@ fn json_is_one_object_with_rows_and_a_chart_is_written() {
 fn what_an_experiment_cannot_follow_is_wrong_usage_and_not_passed_over() {
     for experiment in overlay_simulator::experiments::ALL {
         for flags in [["--matrix", "rtt.txt"], ["--transport", "both"]] {
+            // It has rows for either.
+            if experiment.name == "lab" && flags[0] == "--transport" {
+                continue;
+            }
             let output = overlay_sim(&["run", experiment.name, flags[0], flags[1]]);
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(2), "{} {flags:?}: {said}", experiment.name);

@@ -16,7 +16,7 @@ use indicatif::ProgressBar;
 use overlay_protocols::node::{self, Input};
 use overlay_protocols::{Contact, RingId, Time, locality, ring};
 
-use super::{Error, Experiment, Options, Scale, TransportChoice};
+use super::{Error, Experiment, Flag, Options, Scale, TransportChoice};
 use crate::network::{Form, Network, Settings, Socket};
 use crate::report::{Report, Row, Target};
 use crate::underlay::{Link, LinkId, Underlay};
@@ -55,8 +55,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const SOURCE: &str = "overlay lab";
 
 fn run(options: &Options, progress: &ProgressBar) -> Result<Report, Error> {
-    if options.matrix.is_some() || options.nodes.is_some_and(|nodes| nodes != hosts()) {
-        let problem = "the lab has 24 hosts and links of its own; leave out --nodes and --matrix";
+    options.refuse(EXPERIMENT.name, &[Flag::Matrix])?;
+    if options.nodes.is_some_and(|nodes| nodes != hosts()) {
+        let problem = "lab has 24 hosts; leave out --nodes";
         return Err(Error::Usage(problem.to_owned()));
     }
     let window = match options.scale {
