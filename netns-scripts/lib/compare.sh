@@ -35,22 +35,6 @@ compare_check_options() {
   esac
 }
 
-# Sets OVERLAY_SIM to an absolute path, and builds it if that takes it.
-compare_binary() {
-  local path=${CARGO_TARGET_DIR:-$REPO/target}/release/overlay-sim
-  if [[ -n ${OVERLAY_SIM:-} ]]; then
-    OVERLAY_SIM=$(type -P -- "$OVERLAY_SIM") || fail 2 "OVERLAY_SIM is not a program"
-  else
-    if [[ ! -x $path ]]; then
-      type -P cargo >/dev/null || fail 2 "there is neither $path nor cargo to build it with; set OVERLAY_SIM to the binary"
-      say "building overlay-sim: cargo build --release -p overlay-simulator"
-      (cd "$REPO" && cargo build --release -p overlay-simulator) >&2 || fail 1 "overlay-sim did not build"
-    fi
-    OVERLAY_SIM=$path
-  fi
-  OVERLAY_SIM=$(realpath -- "$OVERLAY_SIM")
-}
-
 # ---- identities and seeds -------------------------------------------------------------------
 
 # compare_mix NUMBER: stirs its bits, as the simulator does (the finish of SplitMix64).

@@ -9,22 +9,6 @@ VALUES=24
 
 # ---- starting them --------------------------------------------------------------------------
 
-# Sets OVERLAY_HOST to an absolute path, and builds it if that takes it.
-peers_binary() {
-  local path=${CARGO_TARGET_DIR:-$REPO/target}/release/overlay-host
-  if [[ -n ${OVERLAY_HOST:-} ]]; then
-    OVERLAY_HOST=$(type -P -- "$OVERLAY_HOST") || fail 2 "OVERLAY_HOST is not a program"
-  else
-    if [[ ! -x $path ]]; then
-      type -P cargo >/dev/null || fail 2 "there is neither $path nor cargo to build it with; set OVERLAY_HOST to the binary"
-      say "building overlay-host: cargo build --release -p overlay-host"
-      (cd "$REPO" && cargo build --release -p overlay-host) >&2 || fail 1 "overlay-host did not build"
-    fi
-    OVERLAY_HOST=$path
-  fi
-  OVERLAY_HOST=$(realpath -- "$OVERLAY_HOST")
-}
-
 # The processes, apart from the routers by their names.
 peer_names() {
   local host

@@ -9,7 +9,7 @@ mod explain;
 mod gateway;
 mod key;
 mod link_emulator;
-mod output;
+pub mod output;
 mod ping;
 mod recv;
 mod relay;
@@ -23,7 +23,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub use output::table;
 pub use show::exchange;
 
 use crate::host::HostError;
@@ -70,7 +69,7 @@ enum Command {
 
 /// Why a command ends without success.
 #[derive(Debug)]
-enum Failure {
+pub enum Failure {
     /// The work failed: exit status 1.
     Work(String),
     /// Wrong usage or configuration: exit status 2.
@@ -98,10 +97,11 @@ impl Failure {
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     if let Some(lacking) = lacking_feature() {
-        output::complain(&format!(
+        let message = format!(
             "this program was compiled for processors that have {lacking}, which this one lacks; \
              compile it with RUSTFLAGS=\"-C target-cpu=x86-64\""
-        ));
+        );
+        output::complain("xcast", &message);
         return ExitCode::from(2);
     }
     let arguments = Arguments::parse(); // exits with 2 on wrong usage
@@ -123,13 +123,19 @@ pub fn main() -> ExitCode {
         Command::LinkEmulator(emulator) => link_emulator::run(&emulator),
         Command::Bench(command) => bench::run(&command),
     };
+    exit_code("xcast", done)
+}
+
+/// Ends a command of `program`: complains if it has failed and there is something to say. Exit
+/// status: 0 done, 1 the work failed, 2 wrong usage or configuration.
+pub fn exit_code(program: &str, done: Result<(), Failure>) -> ExitCode {
     let (message, status) = match done {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Work(message)) => (message, 1),
         Err(Failure::Usage(message)) => (message, 2),
     };
     if !message.is_empty() {
-        output::complain(&message);
+        output::complain(program, &message);
     }
     ExitCode::from(status)
 }
@@ -148,8 +154,9 @@ fn lacking_feature() -> Option<&'static str> {
     ["avx2", "bmi2", "movbe", "abm"].into_iter().find(|name| !flags.split(' ').any(|f| f == *name))
 }
 
-/// `XCAST_LOG` chooses what is logged, such as `debug` or `xcast::daemon=debug`.
-fn log_to_stderr() {
+/// Has what happens logged, to standard error: `XCAST_LOG` chooses what, such as `debug` or
+/// `xcast::daemon=debug`. Once in a process.
+pub fn log_to_stderr() {
     use std::io::IsTerminal;
     let filter = tracing_subscriber::EnvFilter::try_from_env("XCAST_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));

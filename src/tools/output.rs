@@ -5,7 +5,10 @@ use std::io::{self, Write};
 use super::Failure;
 
 /// Prints one line to standard output, at once.
-pub(super) fn line(text: &str) -> Result<(), Failure> {
+///
+/// # Errors
+/// It cannot be written; without a word if nobody reads any more.
+pub fn line(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let written = writeln!(out, "{text}").and_then(|()| out.flush());
     written.map_err(|error| match error.kind() {
@@ -15,12 +18,12 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
 }
 
 /// Prints an error for people. Where even that fails there is nobody to tell.
-pub(super) fn complain(text: &str) {
-    let _nobody = writeln!(io::stderr(), "xcast: {text}");
+pub fn complain(program: &str, text: &str) {
+    let _nobody = writeln!(io::stderr(), "{program}: {text}");
 }
 
 /// Prints a note that is not part of the output.
-pub(super) fn note(text: &str) {
+pub fn note(text: &str) {
     let _nobody = writeln!(io::stderr(), "{text}");
 }
 

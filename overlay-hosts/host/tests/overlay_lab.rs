@@ -4,69 +4,22 @@
 // A failure of a test is a panic.
 #![allow(clippy::unwrap_used)]
 
+#[allow(unreachable_pub, dead_code)]
+mod programs;
+
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-const OVERLAY_HOST: &str = env!("CARGO_BIN_EXE_overlay-host");
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-/// What makes namespaces in which everything ends with the test, however it ends.
-const UNSHARE: [&str; 8] =
-    ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"];
-/// A `/run` of its own, then the verbs, each with one line of JSON.
-const SCRIPT: &str = "mount --make-rprivate / && mount -t tmpfs tmpfs /run &&
-    mkdir /run/netns && ip link set lo up &&
-    \"$LAB\" up --suffix $SUFFIX --json &&
+/// The verbs, each with one line of JSON.
+const SCRIPT: &str = "\"$LAB\" up --suffix $SUFFIX --json &&
     \"$LAB\" status --suffix $SUFFIX --json &&
     \"$LAB\" run --suffix $SUFFIX --json;
     status=$?; \"$LAB\" down --suffix $SUFFIX --json; exit $status";
 
-/// The router's program, which lies beside the one under test where the workspace was built.
-fn xcast() -> PathBuf {
-    let beside = Path::new(OVERLAY_HOST).with_file_name("xcast");
-    if !beside.exists() {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--locked", "--quiet", "--package", "xcast", "--bin", "xcast"]);
-        assert!(cargo.current_dir(ROOT).status().unwrap().success(), "xcast does not build");
-    }
-    beside
-}
-
-fn run_lab() -> Output {
-    let mut command = Command::new(UNSHARE[0]);
-    command
-        .args(&UNSHARE[1..])
-        .args(["bash", "-c", SCRIPT])
-        .env("LAB", format!("{ROOT}/netns-scripts/overlay"))
-        .env("XCAST", xcast())
-        .env("OVERLAY_HOST", OVERLAY_HOST)
-        .env("SUFFIX", format!("test{}", std::process::id()));
-    command.output().unwrap()
-}
-
-/// Why this machine cannot run the lab, if so: no namespaces, or status 2 of its `up`.
-fn refusal(output: &Output) -> Option<String> {
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let never_began = output.stdout.is_empty() && said.contains("unshare");
-    let lacks = output.status.code() == Some(2);
-    (never_began || lacks).then_some(said)
-}
-
 #[test]
 fn overlay_hosts_find_their_localities_and_keep_every_value_while_a_router_dies() {
-    let output = run_lab();
-    if let Some(why) = refusal(&output) {
-        assert!(std::env::var_os("CI").is_none(), "the lab overlay: {why}");
-        // Not by a macro, whose output the test runner hides.
-        let line = format!("SKIPPED the lab overlay: {why}\n");
-        return std::io::stderr().write_all(line.as_bytes()).unwrap();
-    }
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}\n{errors}\n{text}", output.status);
+    let Some(text) = programs::run_overlay_lab("test", SCRIPT) else { return };
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let [up, status, run, down] = &lines[..] else { panic!("four lines: {text}") };
     for each in [up, status] {

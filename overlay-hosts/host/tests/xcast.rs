@@ -9,6 +9,8 @@
 #![allow(clippy::unwrap_used)]
 
 #[allow(unreachable_pub, dead_code)]
+mod programs;
+#[allow(unreachable_pub, dead_code)]
 mod support;
 
 use std::path::Path;
@@ -18,7 +20,6 @@ use overlay_host::control::{Request, Topic};
 use serde_json::Value;
 use support::{Lab, until};
 use xcast::control::Reply;
-use xcast::daemon::{Daemon, Seeds};
 use xcast::tools::exchange;
 
 const HOSTS: [&str; 3] = ["a", "b", "c"];
@@ -42,24 +43,12 @@ for host in a b c; do
     ip -n $host link set dev up up
     ip -n $host route add default via 10.77.$number.1
 done
-inside r "$ROUTER" --ignored --exact the_router --nocapture > r.log 2>&1 &
+inside r "$XCAST" router run --config r.toml > r.log 2>&1 &
 for host in a b c; do
     inside $host "$HOST" run --config $host.toml > $host.log 2>&1 &
 done
 cat
 "#;
-
-/// Not a test: the router of the others, as a process of its own.
-#[test]
-#[ignore = "the other test runs it, in a namespace"]
-fn the_router() {
-    let Some(path) = std::env::var_os("OVERLAY_HOST_TEST_ROUTER") else { return };
-    let text = std::fs::read_to_string(path).unwrap();
-    let (config, _) = router_config::parse(&text).unwrap();
-    let seeds = Seeds::resolve(&config);
-    let daemon = Daemon::start(config, seeds, Box::new(|| Err("not here".to_owned()))).unwrap();
-    daemon.run(|_| {}).unwrap();
-}
 
 struct Running(Child);
 
@@ -73,13 +62,12 @@ impl Drop for Running {
 
 fn start(lab: &Lab) -> Running {
     let folder = lab.path("");
-    let router = lab.path("r.toml");
     let socket = lab.path("r.sock");
     let text = format!(
-        "{EXPERIMENT}\n[router]\nname = \"r\"\nsandbox = false\ncontrol-socket = \"{}\"\n",
+        "{EXPERIMENT}\n[router]\nname = \"r\"\ncontrol-socket = \"{}\"\n",
         socket.display()
     );
-    std::fs::write(&router, text).unwrap();
+    std::fs::write(lab.path("r.toml"), text).unwrap();
     for (place, host) in HOSTS.iter().enumerate() {
         let text = format!(
             "{EXPERIMENT}\n[host]\nname = \"{host}\"\ncontrol-socket = \"{}\"\nstate-directory = \
@@ -95,9 +83,8 @@ fn start(lab: &Lab) -> Running {
         .args(["--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child"])
         .args(["sh", "-c", SCRIPT])
         .current_dir(folder)
-        .env("OVERLAY_HOST_TEST_ROUTER", &router)
-        .env("ROUTER", std::env::current_exe().unwrap())
-        .env("HOST", env!("CARGO_BIN_EXE_overlay-host"))
+        .env("XCAST", programs::program("xcast", "xcast"))
+        .env("HOST", programs::OVERLAY_HOST)
         .stdin(Stdio::piped())
         .spawn();
     Running(child.expect("unshare is there"))

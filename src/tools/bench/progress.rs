@@ -46,7 +46,7 @@ pub(super) fn watchdog(time: Duration) -> Sender<()> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         if receiver.recv_timeout(time) == Err(mpsc::RecvTimeoutError::Timeout) {
-            output::complain(&format!("the measurement is not done after {time:?}"));
+            output::complain("xcast", &format!("the measurement is not done after {time:?}"));
             std::process::exit(1);
         }
     });

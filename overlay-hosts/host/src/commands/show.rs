@@ -1,7 +1,6 @@
 //! `overlay-host show`.
 
 use serde_json::Value;
-use xcast::tools::table;
 
 use super::ask::Control;
 use super::{Failure, output};
@@ -35,7 +34,7 @@ fn numbers(head: &str, value: &Value, hide_zeros: bool) -> String {
     let rows: Vec<_> = fields.map(|(name, count)| vec![name.clone(), count.to_string()]).collect();
     match rows.is_empty() {
         true => "nothing was dropped".to_owned(),
-        false => table(&[head, "count"], &rows),
+        false => output::table(&[head, "count"], &rows),
     }
 }
 

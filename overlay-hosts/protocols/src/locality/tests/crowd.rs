@@ -191,23 +191,3 @@ fn neighbors_are_much_nearer_to_each_other_than_any_two() {
     let led = crowd.machines.iter().filter(|machine| machine.is_leader()).count();
     assert_eq!(led, groups, "one leader a group");
 }
-
-#[test]
-#[ignore = "a measurement: run with --nocapture in release"]
-fn measure_a_larger_crowd() {
-    for hosts in [1000, 2000] {
-        let config = Config { search_time: seconds(60), ..Config::default() };
-        let (ratio, groups, steps, mut crowd) = joined(hosts, &config, 1);
-        let measures: u64 = crowd.machines.iter().map(Locality::measures_sent).sum();
-        std::println!(
-            "{hosts}: ratio {ratio:.3}, {groups} groups, {steps:.2} steps, {measures} measures"
-        );
-        let began = std::time::Instant::now();
-        let count = crowd.run(seconds(600));
-        let took = began.elapsed();
-        std::println!(
-            "{count} messages in 600 s, {:.0} ns each",
-            took.as_nanos() as f64 / count as f64
-        );
-    }
-}

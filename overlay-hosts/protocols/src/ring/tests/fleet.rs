@@ -296,7 +296,6 @@ fn a_ring_at_rest_says_little_but_heartbeats() {
 }
 
 #[test]
-#[ignore = "takes a minute"]
 fn a_thousand_peers_under_churn() {
     let (right, hops) = churn(1000, 300, 0, 2);
     assert!(right >= 0.999 && hops <= 0.5 * 9.97 + 1.0);
