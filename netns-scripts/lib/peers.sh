@@ -33,19 +33,24 @@ peers_configure() {
   if declare -F peers_configure_more >/dev/null; then peers_configure_more; fi
 }
 
-# The first of each locality one after the other, then all others at once: who looks for a group while the
-# next one is founded founds its own.
+# The first of each locality one after the other: who looks for a group while the next one is founded founds its
+# own. Then one more of each at a time: all at once keep a small machine so busy that they measure nothing else.
 #
 # peers_start TRANSPORT: all of them; returns when there is one ring, and a group a locality.
 peers_start() {
-  local host firsts=() others=()
+  local host number batch
   peers_configure "$1"
-  for host in "${PEERS[@]}"; do if [[ $host == ?1 ]]; then firsts+=("$host"); else others+=("$host"); fi; done
-  for host in "${firsts[@]}"; do
+  for host in "${PEERS[@]}"; do
+    [[ $host == ?1 ]] || continue
     peers_spawn "$host"
-    lab_until 40 has_group "$host" || fail 1 "$host founds no group"
+    lab_until 40 have_groups "$host" || fail 1 "$host founds no group"
   done
-  peers_spawn "${others[@]}"
+  for number in 2 3 4 5 6; do
+    batch=()
+    for host in "${PEERS[@]}"; do [[ $host != ?"$number" ]] || batch+=("$host"); done
+    peers_spawn "${batch[@]}"
+    lab_until 40 have_groups "${batch[@]}" || fail 1 "${batch[*]} join no group"
+  done
   if ! lab_until 60 peers_are_settled; then
     complain "$SETTLED"
     fail 1 "the peers do not come to one ring, and to a group a locality"
@@ -65,7 +70,10 @@ peers_spawn() {
   mapfile -t names < <(peer_names "$@")
   lab_await 30 ready out '^ready' "${names[@]}" || exit 1
 }
-has_group() { peer "$1" show group --json 2>/dev/null | grep -q '"group":"'; }
+have_groups() {
+  local host
+  for host; do peer "$host" show group --json 2>/dev/null | grep -q '"group":"' || return 1; done
+}
 
 # ---- what they know -------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ impl Locality {
         let silent = self.silent.iter().position(|(silent, _)| *silent == group);
         match (distance, silent) {
             (Some(distance), _) => {
-                neighbor.distance = distance;
+                neighbor.distance = neighbor.distance.after(distance);
                 self.silent.retain(|(silent, _)| *silent != group);
             }
             (None, None) => self.silent.push((group, 1)),

@@ -47,6 +47,18 @@ impl fmt::Display for GroupId {
 )]
 pub struct Distance(pub u32);
 
+impl Distance {
+    /// What is known after one more measurement. Queues and busy hosts only ever add to a distance:
+    /// a shorter one counts at once, a longer one by a quarter, so that one late answer tells nobody
+    /// that a group is elsewhere.
+    pub(super) fn after(self, measured: Distance) -> Distance {
+        match measured.0.checked_sub(self.0) {
+            None => measured,
+            Some(longer) => Distance(self.0 + longer.div_ceil(4)),
+        }
+    }
+}
+
 /// A group, and who leads it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupRef {

@@ -43,7 +43,7 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 /// A peer is given up after so many heartbeats that did not come.
 const MISSED: u32 = 10;
 /// Groups nearer than this are joined: hosts of a locality are up to 12 ms apart, localities 104.
-const NEAR: u32 = 50_000;
+const NEAR: u32 = 80_000;
 /// One operation is begun after each.
 const PACE: Duration = Duration::from_secs(1);
 /// How long all may take to come together.

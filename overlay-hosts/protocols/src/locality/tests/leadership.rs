@@ -268,6 +268,32 @@ fn a_neighboring_group_that_is_gone_is_a_neighbor_no_more() {
 }
 
 #[test]
+fn one_late_answer_moves_a_neighbor_by_a_quarter_and_an_early_one_at_once() {
+    let mut net = Net::new(ms(1));
+    (0..2).for_each(|_| {
+        net.start(node_config(Config::default()));
+    });
+    let measured = |net: &mut Net, microseconds: u64| {
+        distances(net, move |_, _| microseconds);
+        let before = locality(net, 0).requests.measures;
+        while locality(net, 0).requests.measures == before {
+            net.run(ms(100));
+        }
+        net.run(seconds(2));
+        locality(net, 0).neighbors()[0].distance.0
+    };
+    distances(&mut net, |_, _| 100_000);
+    join(&mut net, 0, &[]);
+    join(&mut net, 1, &[0]);
+    net.run(seconds(10));
+    assert_eq!(locality(&net, 0).neighbors()[0].distance.0, 100_000);
+    assert_eq!(measured(&mut net, 900_000), 300_000);
+    assert_eq!(measured(&mut net, 900_000), 450_000);
+    assert_eq!(measured(&mut net, 80_000), 80_000);
+    assert_eq!(Distance(u32::MAX - 1).after(Distance(u32::MAX)), Distance(u32::MAX));
+}
+
+#[test]
 fn with_the_whole_list_gone_who_leads_then_links_the_group_again_within_ten_seconds() {
     let far = 14;
     let mut net = Net::new(ms(1));
