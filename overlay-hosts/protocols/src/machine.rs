@@ -228,6 +228,14 @@ pub(crate) fn take_first<T>(queue: &mut VecDeque<T>) -> Option<T> {
     Some(first)
 }
 
+/// Adds to a list that mostly holds one or none: it grows by halves, and not to four at once.
+pub(crate) fn push_last<T>(list: &mut Vec<T>, last: T) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len() / 2 + 1);
+    }
+    list.push(last);
+}
+
 /// How many octets two messages begin with in common.
 pub fn common_prefix(one: &[u8], other: &[u8]) -> usize {
     one.iter().zip(other).take_while(|(a, b)| a == b).count()

@@ -1,5 +1,6 @@
 //! No datagram counts twice: a window of what was received, by sender and its start.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -10,13 +11,15 @@ use crate::time::{Now, Time};
 
 /// How many datagrams one may be late by.
 pub const WINDOW: u64 = 1024;
-/// Senders that are remembered at the same time: some 200 octets each.
+/// Senders that are remembered at the same time: at most some 220 octets each.
 pub const SENDERS_MAX: usize = 4096;
 /// How far the clocks of sender and receiver may be apart, time on the way included. A sender that
 /// was silent for longer is forgotten: what it has sealed is too old by then.
 pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(600);
 
 const WORDS: usize = (WINDOW / 64) as usize;
+/// As many as fit into three words with their count.
+const FEW: usize = 11;
 
 /// What was received of one sender.
 #[derive(Clone, Debug)]
@@ -25,9 +28,18 @@ struct Window {
     epoch: u64,
     /// The highest number received.
     highest: u64,
-    /// Bit `n % WINDOW`: number n was received, for the last [`WINDOW`] numbers.
-    received: [u64; WORDS],
+    received: Received,
     heard: Time,
+}
+
+/// Which of the last [`WINDOW`] numbers were received. Most senders are heard of once in a while, and
+/// say most of what they say to others.
+#[derive(Clone, Debug)]
+enum Received {
+    /// The first `count` of these, modulo 2^16.
+    Few { count: u8, numbers: [u16; FEW] },
+    /// Bit `n % WINDOW`: number n was.
+    Many(Box<[u64; WORDS]>),
 }
 
 /// The windows of all senders.
@@ -68,7 +80,7 @@ impl Replay {
                     id,
                     epoch: stamp.epoch,
                     highest: 0,
-                    received: [0; WORDS],
+                    received: Received::NONE,
                     heard: now.time,
                 });
                 self.windows.len() - 1
@@ -117,30 +129,75 @@ impl Window {
             return Err(DropReason::Ancient);
         }
         if stamp.epoch > self.epoch {
-            (self.epoch, self.highest, self.received) = (stamp.epoch, 0, [0; WORDS]);
+            (self.epoch, self.highest, self.received) = (stamp.epoch, 0, Received::NONE);
         }
         let number = stamp.sequence;
         if number.saturating_add(WINDOW) <= self.highest {
             return Err(DropReason::Ancient);
         }
         if number > self.highest {
-            match number - self.highest >= WINDOW {
-                true => self.received = [0; WORDS],
-                false => (self.highest + 1..number).for_each(|gap| self.set(gap, false)),
-            }
+            self.received.advance(self.highest, number);
             self.highest = number;
-        } else if self.received[word(number)] & bit(number) != 0 {
+        } else if self.received.contains(number) {
             return Err(DropReason::Replayed);
         }
-        self.set(number, true);
+        self.received.insert(number);
         self.heard = now;
         Ok(())
     }
+}
 
-    fn set(&mut self, number: u64, value: bool) {
-        match value {
-            true => self.received[word(number)] |= bit(number),
-            false => self.received[word(number)] &= !bit(number),
+impl Received {
+    const NONE: Received = Received::Few { count: 0, numbers: [0; FEW] };
+
+    /// Forgets what is out of the window when its highest number is another.
+    fn advance(&mut self, before: u64, highest: u64) {
+        if highest - before >= WINDOW {
+            *self = Received::NONE;
+            return;
+        }
+        match self {
+            Received::Few { count, numbers } => {
+                let mut kept = 0;
+                for place in 0..usize::from(*count) {
+                    let age = (highest as u16).wrapping_sub(numbers[place]);
+                    if u64::from(age) < WINDOW {
+                        numbers[kept] = numbers[place];
+                        kept += 1;
+                    }
+                }
+                *count = kept as u8;
+            }
+            Received::Many(words) => {
+                (before + 1..=highest).for_each(|gap| words[word(gap)] &= !bit(gap));
+            }
+        }
+    }
+
+    fn contains(&self, number: u64) -> bool {
+        match self {
+            Received::Few { count, numbers } => {
+                numbers[..usize::from(*count)].contains(&(number as u16))
+            }
+            Received::Many(words) => words[word(number)] & bit(number) != 0,
+        }
+    }
+
+    /// Takes one over that is not there.
+    fn insert(&mut self, number: u64) {
+        match self {
+            Received::Few { count, numbers } if usize::from(*count) < FEW => {
+                numbers[usize::from(*count)] = number as u16;
+                *count += 1;
+            }
+            Received::Few { numbers, .. } => {
+                let mut words = Box::new([0; WORDS]);
+                // The window divides 2^16.
+                let all = numbers.iter().map(|few| u64::from(*few)).chain([number]);
+                all.for_each(|number| words[word(number)] |= bit(number));
+                *self = Received::Many(words);
+            }
+            Received::Many(words) => words[word(number)] |= bit(number),
         }
     }
 }
@@ -175,13 +232,17 @@ mod tests {
         #[test]
         fn every_number_is_taken_once_unless_it_is_too_late(
             numbers in proptest::collection::vec(1u64..5000, 1..600),
+            base in prop_oneof![Just(0), 64_000u64..67_000, Just(u64::MAX - 5000)],
+            stride in prop_oneof![Just(1u64), Just(40), Just(400)],
         ) {
             let mut replay = Replay::default();
             let mut taken = std::collections::BTreeSet::new();
             for number in numbers {
+                // With a stride the window holds few of them.
+                let number = base + number / stride * stride;
                 let highest = taken.last().copied().unwrap_or(0);
                 let expected = match number {
-                    _ if number + WINDOW <= highest => Err(DropReason::Ancient),
+                    _ if number.saturating_add(WINDOW) <= highest => Err(DropReason::Ancient),
                     _ if taken.contains(&number) => Err(DropReason::Replayed),
                     _ => Ok(()),
                 };

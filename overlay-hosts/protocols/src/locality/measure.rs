@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use crate::contact::{Contact, Endpoint};
 use crate::id::PeerId;
-use crate::machine::{Class, Outbox, Protocol, Received};
+use crate::machine::{self, Class, Outbox, Protocol, Received};
 use crate::random::Random;
 use crate::time::{Now, Time, Wall, micros};
 
@@ -198,7 +198,8 @@ impl Requests {
         let endpoints = to.iter().map(|target| target.endpoint(0)).collect();
         out.send(endpoints, Protocol::Locality, &ask.message(nonce, me), class);
         let tries = alloc::vec![(nonce, now.time, now.wall)];
-        self.pending.push(Pending { ask, waiting: to, tries, deadline: now.time + timeout });
+        let deadline = now.time + timeout;
+        machine::push_last(&mut self.pending, Pending { ask, waiting: to, tries, deadline });
     }
 
     /// Whether such a request to this peer waits already.

@@ -12,7 +12,7 @@ use super::message::{DEAD_MAX, Message};
 use super::{Event, Failure, Ring};
 use crate::contact::Contact;
 use crate::id::{PeerId, RingId};
-use crate::machine::Class;
+use crate::machine::{self, Class};
 use crate::time::{Now, Time};
 
 /// Peers that wait to be asked; the least promising ones are dropped.
@@ -162,7 +162,7 @@ impl Ring {
             let waits = lookup.waits_until();
             if let Some(until) = waits.or(Some(lookup.pause).filter(|until| *until > now.time)) {
                 lookup.wake = until.min(lookup.deadline);
-                return self.lookups.push(lookup);
+                return machine::push_last(&mut self.lookups, lookup);
             }
             match lookup.stack.pop() {
                 Some(candidate) => self.ask(&mut lookup, candidate, now.time),
