@@ -15,6 +15,7 @@
 //! - [`affinity`]: on which core a thread runs, of several workers or of a measurement.
 //! - [`namespace`], [`offload`], [`mroute`] and [`stamps`]: what a measurement needs of the
 //!   kernel.
+//! - [`prefetch()`]: memory that will be wanted soon.
 //!
 //! The packet path sees a device through two traits: [`Receive`] lends received frames, and
 //! [`Transmit`] sends replicas that lie in two pieces. Both are used by static dispatch.
@@ -45,10 +46,12 @@ pub mod xdp;
 
 mod fanout;
 mod filter;
+mod prefetch;
 mod process;
 mod ring;
 mod system;
 
+pub use prefetch::prefetch;
 pub use process::{forbid_new_privileges, may_change};
 pub use system::{
     fill_random, force_receive_buffer, large_pages, raise_descriptor_limit, raise_memory_limit,

@@ -21,15 +21,22 @@ const WORDS: usize = (WINDOW / 64) as usize;
 /// As many as fit into three words with their count.
 const FEW: usize = 11;
 
-/// What was received of one sender.
+/// Of the senders that were heard of so often that they came to the front, so many are looked at first:
+/// their tags are what a processor fetches at once.
+const FRONT: usize = 16;
+
+/// What was received of one sender: what a processor fetches at once, without the words of
+/// [`Received::Many`].
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 struct Window {
     id: PeerId,
+    /// In seconds, and not before that.
+    heard: u32,
     epoch: u64,
     /// The highest number received.
     highest: u64,
     received: Received,
-    heard: Time,
 }
 
 /// Which of the last [`WINDOW`] numbers were received. Most senders are heard of once in a while, and
@@ -81,12 +88,17 @@ impl Replay {
                     epoch: stamp.epoch,
                     highest: 0,
                     received: Received::NONE,
-                    heard: now.time,
+                    heard: 0,
                 });
                 self.windows.len() - 1
             }
         };
-        self.windows[place].accept(stamp, now.time)
+        self.windows[place].accept(stamp, now.time)?;
+        if place >= FRONT {
+            self.tags.swap(place, place / 2);
+            self.windows.swap(place, place / 2);
+        }
+        Ok(())
     }
 
     /// Where the window of a sender is; several may have the same tag.
@@ -107,7 +119,10 @@ impl Replay {
         // By then whatever was received is too old by the clock: sealed up to the tolerance ahead
         // of it, it counts for that much longer.
         let horizon = 2 * CLOCK_TOLERANCE;
-        self.windows.retain(|window| now.since(window.heard) <= horizon);
+        self.windows.retain(|window| {
+            let heard = Time(u64::from(window.heard) * 1_000_000);
+            now.since(heard) <= horizon
+        });
         self.tags.clear();
         self.tags.extend(self.windows.iter().map(|window| window.id.tag()));
     }
@@ -142,7 +157,7 @@ impl Window {
             return Err(DropReason::Replayed);
         }
         self.received.insert(number);
-        self.heard = now;
+        self.heard = u32::try_from(now.0.div_ceil(1_000_000)).unwrap_or(u32::MAX);
         Ok(())
     }
 }

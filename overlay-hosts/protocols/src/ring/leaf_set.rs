@@ -40,12 +40,14 @@ pub(super) struct LeafSet {
     me: RingId,
     half: usize,
     leaves: Vec<Leaf>,
+    /// Of each leaf, in the same order: whoever speaks is looked for in these.
+    tags: Vec<u32>,
     digest: u32,
 }
 
 impl LeafSet {
     pub(super) fn new(me: RingId, half: usize) -> LeafSet {
-        LeafSet { me, half, leaves: Vec::new(), digest: 0 }
+        LeafSet { me, half, leaves: Vec::new(), tags: Vec::new(), digest: 0 }
     }
 
     /// All, clockwise.
@@ -62,11 +64,17 @@ impl LeafSet {
     }
 
     pub(super) fn find(&self, id: PeerId) -> Option<&Leaf> {
-        self.leaves.iter().find(|leaf| leaf.contact.id == id)
+        self.place_of(id).map(|place| &self.leaves[place])
     }
 
     pub(super) fn find_mut(&mut self, id: PeerId) -> Option<&mut Leaf> {
-        self.leaves.iter_mut().find(|leaf| leaf.contact.id == id)
+        self.place_of(id).map(|place| &mut self.leaves[place])
+    }
+
+    fn place_of(&self, id: PeerId) -> Option<usize> {
+        let tag = id.tag();
+        let alike = self.tags.iter().enumerate().filter(|(_, other)| **other == tag);
+        alike.map(|(place, _)| place).find(|place| self.leaves[*place].contact.id == id)
     }
 
     /// Where the zone begins: the predecessor's place, or one's own if there is nobody else.
@@ -124,7 +132,7 @@ impl LeafSet {
 
     /// Takes a peer in, if it is near enough; the one that is not any more falls out.
     pub(super) fn insert(&mut self, contact: &Contact, now: Time) -> Inserted {
-        if let Some(index) = self.leaves.iter().position(|leaf| leaf.contact.id == contact.id) {
+        if let Some(index) = self.place_of(contact.id) {
             let leaf = &mut self.leaves[index];
             leaf.heard = now;
             if leaf.contact == *contact {
@@ -135,9 +143,9 @@ impl LeafSet {
                 return Inserted::Known;
             }
             self.leaves.remove(index);
+            self.renew_digest();
         }
         if !self.admits(contact.position()) {
-            self.renew_digest();
             return Inserted::Refused;
         }
         let distance = contact.position().clockwise_from(self.me);
@@ -156,7 +164,7 @@ impl LeafSet {
     }
 
     pub(super) fn remove(&mut self, id: PeerId) -> Option<Leaf> {
-        let index = self.leaves.iter().position(|leaf| leaf.contact.id == id)?;
+        let index = self.place_of(id)?;
         let leaf = self.leaves.remove(index);
         self.renew_digest();
         Some(leaf)
@@ -173,10 +181,11 @@ impl LeafSet {
     }
 
     fn renew_digest(&mut self) {
+        self.tags.clear();
+        self.tags.extend(self.leaves.iter().map(|leaf| leaf.contact.id.tag()));
         // FNV-1a over the tags of the identities.
-        self.digest = self.leaves.iter().fold(0x811c_9dc5, |sum: u32, leaf| {
-            (sum ^ leaf.contact.id.tag()).wrapping_mul(0x0100_0193)
-        });
+        let add = |sum: u32, tag: &u32| (sum ^ tag).wrapping_mul(0x0100_0193);
+        self.digest = self.tags.iter().fold(0x811c_9dc5, add);
     }
 
     /// Where to send what all are to get.

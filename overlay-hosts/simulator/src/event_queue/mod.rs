@@ -54,6 +54,8 @@ pub struct Wheel {
     levels: Vec<Level>,
     /// Events of this very microsecond, the next last.
     due: Vec<Event>,
+    /// What came into the next 64 microseconds when they began.
+    soon: Vec<Event>,
 }
 
 #[derive(Debug)]
@@ -67,11 +69,16 @@ impl Default for Wheel {
     fn default() -> Wheel {
         let level = || Level { occupied: 0, slots: vec![Vec::new(); SLOTS] };
         let levels = (0..LEVELS).map(|_| level()).collect();
-        Wheel { sequence: 0, now: 0, levels, due: Vec::new() }
+        Wheel { sequence: 0, now: 0, levels, due: Vec::new(), soon: Vec::new() }
     }
 }
 
 impl Wheel {
+    /// One of the events that will come next, in no order; each is given once, and not all are.
+    pub fn take_soon(&mut self) -> Option<Event> {
+        self.soon.pop()
+    }
+
     fn place(&mut self, event: Event) {
         let differing = self.now ^ event.at.0;
         let level = (63 - (differing | 1).leading_zeros()) / SLOT_BITS;
@@ -97,6 +104,9 @@ impl Wheel {
                 // The slot gets the memory of what is over.
                 self.levels[0].slots[slot] = std::mem::replace(&mut self.due, events);
             } else {
+                if level == 1 {
+                    self.soon.extend_from_slice(&events);
+                }
                 for event in events.drain(..) {
                     self.place(event);
                 }

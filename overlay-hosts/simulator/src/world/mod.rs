@@ -24,6 +24,8 @@ use overlay_protocols::node::{self, Config, DATAGRAM_LEN_MAX, DESTINATIONS_MAX, 
 use overlay_protocols::{Contact, Endpoint, Identity, Now, OverlayNode, Time, Wall, envelope};
 
 use crate::event_queue::{Event, EventQueue, Wheel};
+use xcast::io::prefetch;
+
 use carrier::{Arrival, Carrier};
 use faults::Faults;
 use flights::Flights;
@@ -125,6 +127,7 @@ pub struct World {
     sent: Sent,
     arrivals: Vec<Arrival>,
     places: Vec<usize>,
+    soon: Vec<Event>,
     record: Option<Vec<Recorded>>,
 }
 
@@ -175,6 +178,7 @@ impl World {
             sent: Sent::default(),
             arrivals: Vec::new(),
             places: Vec::new(),
+            soon: Vec::new(),
             record: None,
         }
     }
@@ -324,6 +328,7 @@ impl World {
             };
             self.sent.events += 1;
             self.now = event.at;
+            self.fetch_soon();
             self.handle(event);
         }
     }
@@ -331,6 +336,31 @@ impl World {
     /// Lets everything happen up to `until`, whatever is told.
     pub fn run_until(&mut self, until: Time) {
         while self.next(until).is_some() {}
+    }
+
+    /// Has the memory fetched that the next events want: of many nodes none is in a cache. Each step
+    /// needs what the one before has fetched.
+    fn fetch_soon(&mut self) {
+        self.soon.clear();
+        while let Some(event) = self.queue.take_soon() {
+            if event.what == MARK {
+                continue;
+            }
+            prefetch(&self.slots[event.place as usize]);
+            if event.what != TIMER {
+                prefetch(self.flights.flight(flights::unpack(event.what).0));
+            }
+            self.soon.push(event);
+        }
+        for event in &self.soon {
+            if let Some(node) = &self.slots[event.place as usize].node {
+                prefetch::<OverlayNode>(node);
+            }
+            if event.what != TIMER {
+                let flight = self.flights.flight(flights::unpack(event.what).0);
+                prefetch(flight.bytes.as_slice());
+            }
+        }
     }
 
     fn handle(&mut self, event: Event) {
