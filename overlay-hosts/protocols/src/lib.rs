@@ -28,6 +28,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod contact;
+pub mod coordinates;
 pub mod drops;
 pub mod envelope;
 pub mod id;
