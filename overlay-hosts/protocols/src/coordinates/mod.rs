@@ -5,10 +5,12 @@ mod embedding;
 mod fit;
 mod point;
 mod simplex;
+mod vivaldi;
 
 pub use embedding::Embedding;
 pub use fit::{Fit, Measured, error};
 pub use point::{Coordinate, DIMENSIONS_MAX};
+pub use vivaldi::{Spot, Vivaldi, VivaldiConfig};
 
 #[cfg(test)]
 mod tests;
