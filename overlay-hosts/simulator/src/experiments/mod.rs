@@ -1,6 +1,7 @@
 //! The experiments by name. Each file has one, as a constant of type [`Experiment`] that
 //! [`ALL`] lists.
 
+mod coordinates;
 mod lab;
 mod localities;
 mod locality_distance;
@@ -32,6 +33,7 @@ pub const ALL: &[Experiment] = &[
     queue_combining::EXPERIMENT,
     ring_churn::EXPERIMENT,
     scale::EXPERIMENT,
+    coordinates::EXPERIMENT,
 ];
 
 /// Something that `overlay-sim run` can run.
