@@ -18,6 +18,12 @@ use crate::time::{Now, Time, micros};
 const QUESTIONS_MAX: usize = 8;
 /// Neighbors that come one after another in this time are measured together.
 const TOGETHER: Duration = Duration::from_millis(100);
+/// A newcomer's neighbors are all there when no other has come for this long: its ring pings each
+/// before it believes in it. Who takes a place by the nearest few ends in a fold.
+const SETTLED: Duration = Duration::from_secs(2);
+/// A place found anew is taken if what it is off is less than this part of what the old one is off:
+/// who stands in a fold gets out, and nobody wanders for little.
+const MUCH_BETTER: f64 = 0.9;
 /// How often the coordinate is stored, at most.
 const STORE_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -32,6 +38,9 @@ pub(super) struct Question {
 impl Metrics {
     pub(super) fn neighbors_changed(&mut self, ring: &Ring, now: Time) {
         self.table.follow(ring.leaf_set());
+        if !self.placed {
+            self.timers.round = now + SETTLED;
+        }
         if self.table.all().iter().any(Neighbor::is_new) {
             self.timers.ask = self.timers.ask.min(now + TOGETHER);
         }
@@ -97,8 +106,6 @@ impl Metrics {
         nonce: u64,
         at: Option<Place>,
         received: &Received<'_>,
-        ring: &mut Ring,
-        now: Now,
     ) -> Result<(), DropReason> {
         let sender = received.sender();
         let place = self.questions.iter().position(|asked| asked.nonce == nonce);
@@ -114,10 +121,6 @@ impl Metrics {
             neighbor.measured(delay);
             neighbor.at = at.and_then(|place| message::read(&place, self.config.fit.dimensions));
         }
-        if self.questions.is_empty() && !self.placed {
-            self.fit(ring, now.time);
-            self.publish(ring);
-        }
         Ok(())
     }
 
@@ -126,6 +129,10 @@ impl Metrics {
         let measured = self.table.measured();
         if self.placed {
             self.at = self.config.fit.refine(self.at, &measured);
+            let fresh = self.config.fit.place(&measured, &mut self.random);
+            if error(&fresh, &measured) < MUCH_BETTER * error(&self.at, &measured) {
+                self.at = fresh;
+            }
         } else if ring.is_joined() && self.may_begin(&measured, ring) {
             let fresh = self.config.fit.place(&measured, &mut self.random);
             let again = self.config.fit.refine(self.at, &measured);

@@ -174,7 +174,7 @@ impl Metrics {
         now: Now,
     ) -> Result<(), DropReason> {
         match input {
-            Input::Message(received) => self.handle_message(&received, ring, now),
+            Input::Message(received) => self.handle_message(&received, ring),
             Input::Slot { from, bytes } => self.heard(from, bytes),
             Input::NeighborsChanged => {
                 self.neighbors_changed(ring, now.time);
@@ -243,11 +243,10 @@ impl Metrics {
         &mut self,
         received: &Received<'_>,
         ring: &mut Ring,
-        now: Now,
     ) -> Result<(), DropReason> {
         match machine::decode(received.message).ok_or(DropReason::Malformed)? {
             Message::Measure { nonce } => self.answer(nonce, received.from),
-            Message::Measured { nonce, at } => self.answered(nonce, at, received, ring, now)?,
+            Message::Measured { nonce, at } => self.answered(nonce, at, received)?,
             Message::Pair { number } => self.pair_came(number, received, ring),
         }
         Ok(())

@@ -1,13 +1,16 @@
 //! `coordinates`: how well latencies are predicted by coordinates that follow from a leaf set alone,
-//! and by Vivaldi's, on measured round-trip times.
+//! and by Vivaldi's, on measured round-trip times. Those of a leaf set are what whole nodes come to
+//! that join one after another; beside them stands what the same fit comes to without any messages.
 
 use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
 
 use indicatif::ProgressBar;
 use overlay_protocols::coordinates::{Coordinate, Embedding, Fit, Vivaldi, VivaldiConfig};
 use overlay_protocols::random::Random;
 
-use super::{Error, Experiment, Flag, Options, Scale};
+use super::{Error, Experiment, Flag, Options, Scale, placed};
 use crate::report::{Report, Row, Target};
 use crate::underlay::Matrix;
 
@@ -37,6 +40,9 @@ const P90_MAX: f64 = 0.50;
 /// The same for King's data, one way and rougher.
 const P90_MAX_KING: f64 = 0.53;
 
+/// Between nodes whose round trip nobody has measured: they have to be able to talk.
+const UNKNOWN: Duration = Duration::from_millis(100);
+
 /// Dimensions and leaf sets that the leaf set is tried with; the first one has targets.
 const LEAF_SETS: [(usize, usize); 5] = [(5, 32), (2, 32), (5, 16), (7, 32), (5, 64)];
 
@@ -50,7 +56,7 @@ struct Errors {
 /// Round trips, and what is said of them.
 struct Measured {
     name: String,
-    matrix: Matrix,
+    matrix: Rc<Matrix>,
     p90_max: f64,
 }
 
@@ -64,14 +70,14 @@ fn vivaldis() -> [(&'static str, VivaldiConfig); 3] {
 }
 
 fn run(options: &Options, bar: &ProgressBar) -> Result<Report, Error> {
-    options.refuse(EXPERIMENT.name, &[Flag::Nodes, Flag::Transport, Flag::Seal])?;
+    options.refuse(EXPERIMENT.name, &[Flag::Nodes, Flag::Transport])?;
     let measured = Measured::read(options.matrix.as_deref())?;
     let leaf_sets = match options.scale {
         Scale::Ci => &LEAF_SETS[..1],
         Scale::Full => &LEAF_SETS[..],
     };
     let seeds = measured.seeds(options.seed);
-    bar.set_length((leaf_sets.len() + vivaldis().len()) as u64 * seeds.len() as u64);
+    bar.set_length((leaf_sets.len() + 1 + vivaldis().len()) as u64 * seeds.len() as u64);
     let mut yardstick = Errors { median: f64::INFINITY, p90: f64::INFINITY };
     let mut behind = Vec::new();
     for (place, (method, config)) in vivaldis().into_iter().enumerate() {
@@ -85,7 +91,12 @@ fn run(options: &Options, bar: &ProgressBar) -> Result<Report, Error> {
     }
     let mut report = Report::default();
     for (place, (dimensions, leaf_set)) in leaf_sets.iter().copied().enumerate() {
-        let errors = median_of(&seeds, bar, |seed| measured.leaf_set(dimensions, leaf_set, seed));
+        bar.set_message(format!("{dimensions} dimensions, leaf set {leaf_set}"));
+        let errors = median_of(&seeds, bar, |seed| {
+            let (errors, hash) = measured.leaf_set(dimensions, leaf_set, options, seed);
+            report.event_hash = Some(hash);
+            errors
+        });
         let [median, p90] = measured.rows("leaf-set", dimensions, leaf_set, errors, SOURCE);
         report.rows.extend(match place {
             0 => [
@@ -95,13 +106,17 @@ fn run(options: &Options, bar: &ProgressBar) -> Result<Report, Error> {
             _ => [median, p90],
         });
     }
+    let (dimensions, leaf_set) = leaf_sets[0];
+    let errors = median_of(&seeds, bar, |seed| measured.embedded(dimensions, leaf_set, seed));
+    report.rows.extend(measured.rows("static", dimensions, leaf_set, errors, SOURCE));
     report.rows.extend(behind);
     report.notes.push(measured.note(&seeds));
+    report.notes.push(options.seal_note(measured.matrix.size()));
     Ok(report)
 }
 
 /// Both percentiles, each the median over all seeds.
-fn median_of(seeds: &[u64], bar: &ProgressBar, errors: impl Fn(u64) -> Errors) -> Errors {
+fn median_of(seeds: &[u64], bar: &ProgressBar, mut errors: impl FnMut(u64) -> Errors) -> Errors {
     let all = seeds.iter().map(|seed| {
         let errors = errors(*seed);
         bar.inc(1);
@@ -125,13 +140,14 @@ impl Measured {
             Error::Usage(format!("{} --matrix: {error}", EXPERIMENT.name))
         };
         let Some(file) = file else {
-            let matrix = Matrix::square("planetlab490", PLANETLAB).map_err(usage)?;
+            let matrix = Rc::new(Matrix::square("planetlab490", PLANETLAB).map_err(usage)?);
             return Ok(Measured { name: "planetlab490".to_owned(), matrix, p90_max: P90_MAX });
         };
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let is_king = file.extension().is_some_and(|extension| extension == "top");
         let p90_max = if is_king { P90_MAX_KING } else { P90_MAX };
-        Ok(Measured { name, matrix: Matrix::read(file).map_err(usage)?, p90_max })
+        let matrix = Rc::new(Matrix::read(file).map_err(usage)?);
+        Ok(Measured { name, matrix, p90_max })
     }
 
     fn seeds(&self, first: u64) -> Vec<u64> {
@@ -144,7 +160,27 @@ impl Measured {
         self.matrix.rtt(one, other).map(|rtt| rtt.as_secs_f64() * 1e3)
     }
 
-    fn leaf_set(&self, dimensions: usize, leaf_set: usize, seed: u64) -> Errors {
+    /// Of nodes that measure and tell, and a hash over all that happened.
+    fn leaf_set(
+        &self,
+        dimensions: usize,
+        leaf_set: usize,
+        options: &Options,
+        seed: u64,
+    ) -> (Errors, u64) {
+        let (fit, size) = (Fit { dimensions, ..Fit::default() }, self.matrix.size());
+        let matrix = Rc::clone(&self.matrix);
+        let rtt = move |one, other| matrix.rtt(one, other).unwrap_or(UNKNOWN);
+        let (at, hash) = placed::coordinates(size, rtt, (fit, leaf_set), options, seed);
+        let predicted = |one: usize, other: usize| match (&at[one], &at[other]) {
+            (Some(one), Some(other)) => one.distance(other),
+            // Who has no place predicts nothing.
+            _ => f64::INFINITY,
+        };
+        (self.errors(predicted), hash)
+    }
+
+    fn embedded(&self, dimensions: usize, leaf_set: usize, seed: u64) -> Errors {
         let fit = Fit { dimensions, ..Fit::default() };
         let embedding = Embedding { fit, leaf_set, ..Embedding::default() };
         let mut random = Random::new(seed, LEAF_SET_STREAM);
@@ -218,7 +254,9 @@ impl Measured {
             count => format!("medians of {count} seeds"),
         };
         format!(
-            "{}: {size} nodes, {known} pairs with a round trip; {seeds}; Vivaldi: {ROUNDS} rounds, \
+            "{}: {size} nodes, {known} pairs with a round trip; {seeds}; leaf-set: whole nodes join every \
+             2 s and fit every 60 s, 240 s after the last one; static: the same fit without \
+             messages; Vivaldi: {ROUNDS} rounds, \
              leaf-set = random neighbors; leaf-set has to beat the better of vivaldi-height with 2 \
              dimensions and vivaldi with 5; with 8 it is as serf has it",
             self.name
@@ -242,7 +280,7 @@ mod tests {
 
     #[test]
     fn errors_are_relative_and_of_known_pairs_alone() {
-        let matrix = Matrix::square("rtt", "10 20 0\n40 50\n80").unwrap();
+        let matrix = Rc::new(Matrix::square("rtt", "10 20 0\n40 50\n80").unwrap());
         let measured = Measured { name: "rtt".to_owned(), matrix, p90_max: P90_MAX };
         // 0, 0.5, 0.75, 0.8, 0.875, and one pair that nobody knows.
         let errors = measured.errors(|_, _| 10.0);
