@@ -133,7 +133,7 @@ impl Metrics {
             if error(&fresh, &measured) < MUCH_BETTER * error(&self.at, &measured) {
                 self.at = fresh;
             }
-        } else if ring.is_joined() && self.may_begin(&measured, ring) {
+        } else if ring.is_joined() && self.questions.is_empty() && self.may_begin(&measured, ring) {
             let fresh = self.config.fit.place(&measured, &mut self.random);
             let again = self.config.fit.refine(self.at, &measured);
             let is_better = error(&again, &measured) < error(&fresh, &measured);
@@ -148,8 +148,9 @@ impl Metrics {
         }
     }
 
-    /// Whether who has no place may take one: all that measure have one, or as many as fix it. Fewer
-    /// do for one peer at a time, the first on the ring: who begins at once, by few, folds the space.
+    /// Whether who has no place, and waits for no answer, may take one: all that measure have one, or
+    /// as many as fix it. Fewer do for one peer at a time, the first on the ring: who begins at once,
+    /// by few, folds the space.
     fn may_begin(&self, measured: &[Measured], ring: &Ring) -> bool {
         let mut unplaced = self
             .table
