@@ -5,6 +5,7 @@ use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use super::system::{check, option, set_option, socklen};
 
@@ -19,6 +20,8 @@ pub struct Datagram {
     pub ttl: u8,
     /// Its DS and ECN octet.
     pub traffic_class: u8,
+    /// When the kernel got it, since 1970, if it was asked to say so (see [`report_times`]).
+    pub stamp: Option<Duration>,
     /// Its payload.
     pub payload: Vec<u8>,
 }
@@ -86,6 +89,14 @@ pub fn report_headers(socket: &UdpSocket) -> io::Result<()> {
     options.into_iter().try_for_each(|option| set_option(socket.as_raw_fd(), level, option, &1))
 }
 
+/// From now on the kernel says of each datagram when it got it, before anybody had to wake up.
+///
+/// # Errors
+/// What the kernel says.
+pub fn report_times(socket: &UdpSocket) -> io::Result<()> {
+    set_option(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1)
+}
+
 /// Asks the kernel to queue what becomes of datagrams sent, for [`take_error`]. From now on any
 /// call on the socket may fail, once, with the error of a report.
 ///
@@ -138,6 +149,7 @@ pub fn receive(socket: &UdpSocket) -> io::Result<Datagram> {
         },
         ttl: 0,
         traffic_class: 0,
+        stamp: None,
         payload: Vec::new(),
     };
     for (level, kind, value) in &received.control {
@@ -163,6 +175,7 @@ pub fn receive(socket: &UdpSocket) -> io::Result<Datagram> {
             (libc::IPPROTO_IP, libc::IP_TOS) => {
                 datagram.traffic_class = value.first().copied().unwrap_or(0);
             }
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => datagram.stamp = time(value),
             _ => {}
         }
     }
@@ -300,6 +313,14 @@ pub(super) fn each_control(
 /// The number at the start of a control message; 0 if there is none.
 fn number(value: &[u8]) -> i32 {
     value.first_chunk().map_or(0, |octets| i32::from_ne_bytes(*octets))
+}
+
+/// The time in the octets of a `struct timespec`.
+fn time(value: &[u8]) -> Option<Duration> {
+    let (seconds, rest) = value.split_first_chunk()?;
+    let nanoseconds = i64::from_ne_bytes(*rest.first_chunk()?);
+    let seconds = u64::try_from(i64::from_ne_bytes(*seconds)).ok()?;
+    Some(Duration::new(seconds, u32::try_from(nanoseconds).ok()?))
 }
 
 /// The address in the octets of a `struct sockaddr_in` or `sockaddr_in6`; `None` of another

@@ -56,6 +56,8 @@ pub enum Topic {
     Ring,
     /// Each peer's group: who is in it, who leads it, and which groups are near
     Group,
+    /// Each peer's coordinate and bandwidth, and what it has measured of its neighbors
+    Coordinates,
     /// Messages, packets and octets, by Xcast and by unicast
     Traffic,
     /// Dropped datagrams and messages, by reason

@@ -80,6 +80,41 @@ fn hosts_of_one_machine_form_one_group() {
 }
 
 #[test]
+fn hosts_that_measure_have_coordinates_and_see_how_fast_the_ways_are() {
+    let lab = Lab::new(12);
+    let measured = "[metrics]\ninterval = \"300ms\"\npair-interval = \"100ms\"\npairs-min = 1";
+    let hosts: Vec<Host> = (1..=4u8)
+        .map(|place| {
+            let boot: Vec<u8> = if place == 1 { Vec::new() } else { vec![1] };
+            lab.start(place, &boot, measured)
+        })
+        .collect();
+    until_one_ring(&hosts.iter().collect::<Vec<_>>());
+    for host in &hosts {
+        let peer = until("a coordinate, delays and pairs", || {
+            let shown = host.show(Topic::Coordinates)["peers"][0].clone();
+            let is_measured =
+                |of: &Value| of["rtt-ms"].is_number() && of["predicted-rtt-ms"].is_number();
+            let neighbors = shown["neighbors"].as_array()?;
+            let is_done = shown["coordinate-ms"].as_array()?.len() == 5
+                && neighbors.len() == 3
+                && neighbors.iter().all(is_measured)
+                && shown["up-kbps"].is_number()
+                && shown["down-kbps"].is_number();
+            is_done.then_some(shown)
+        });
+        assert_eq!(peer["enabled"], true);
+        let drops = &host.show(Topic::Drops)["drops"];
+        // An answer that comes after seconds, on a busy machine, would count as malformed.
+        for reason in ["forged", "oversized", "unknown-protocol"] {
+            assert_eq!(drops[reason], 0, "{reason}: {drops}");
+        }
+    }
+    let shown = hosts[0].command(&["show", "coordinates"]);
+    assert!(text(&shown.stdout).contains("coordinate-ms: "), "{}", text(&shown.stdout));
+}
+
+#[test]
 fn a_dedicated_rendezvous_brings_others_together_and_joins_no_group() {
     let lab = Lab::new(11);
     let rendezvous = lab.start_with(1, &[], "", "dedicated = true");

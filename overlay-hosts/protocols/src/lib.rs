@@ -3,7 +3,7 @@
 //! with the same octets in both.
 //!
 //! ```text
-//!  datagram ─► node: open (envelope, seal, replay, pieces) ─► ring · locality
+//!  datagram ─► node: open (envelope, seal, replay, pieces) ─► ring · locality · metrics
 //!                                                                │ one Send to one or many peers
 //!  datagrams ◄─ driver: together or one by one ◄─ parallel ◄─────┘
 //!                       node.datagram(): encode, seal
@@ -17,6 +17,8 @@
 //! | [`parallel`] | the queue that makes several messages one packet (seed 002) |
 //! | [`ring`] | the DHT (seed 003) |
 //! | [`locality`] | groups of near peers (seeds 000 and 001) |
+//! | [`coordinates`], [`bandwidth`] | latencies and links, from what a leaf set measures (seed 003) |
+//! | [`metrics`] | measuring them |
 //! | [`node`] | all of it composed |
 
 #![no_std]
@@ -27,12 +29,15 @@ extern crate alloc;
 #[macro_use]
 extern crate std;
 
+pub mod bandwidth;
 pub mod contact;
+pub mod coordinates;
 pub mod drops;
 pub mod envelope;
 pub mod id;
 pub mod locality;
 pub mod machine;
+pub mod metrics;
 pub mod node;
 pub mod parallel;
 pub mod pieces;

@@ -30,12 +30,14 @@ pub enum Protocol {
     Ring = 1,
     /// [`crate::locality`].
     Locality = 2,
+    /// [`crate::metrics`].
+    Metrics = 3,
 }
 
 impl Protocol {
     /// By its number on the wire.
     pub fn from_number(number: u8) -> Option<Protocol> {
-        [Protocol::Node, Protocol::Ring, Protocol::Locality]
+        [Protocol::Node, Protocol::Ring, Protocol::Locality, Protocol::Metrics]
             .into_iter()
             .find(|protocol| *protocol as u8 == number)
     }
@@ -119,6 +121,8 @@ pub struct Received<'a> {
     pub wall: Wall,
     /// The received TTL or hop limit; 64 was sent.
     pub ttl: u8,
+    /// Octets of the datagram that it came in, headers of UDP and IP not counted.
+    pub octets: usize,
     /// The message, type octet first.
     pub message: &'a [u8],
 }

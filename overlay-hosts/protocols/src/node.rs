@@ -20,6 +20,7 @@ use crate::envelope::{self, Stamp};
 use crate::id::PeerId;
 use crate::locality::{self, Locality};
 use crate::machine::{self, Class, Output, Protocol, Received, Send};
+use crate::metrics::{self, Metrics};
 use crate::parallel;
 use crate::pieces::{self, Piece, Reassembly};
 use crate::random::Random;
@@ -50,6 +51,8 @@ pub struct Config {
     pub ring: ring::Config,
     /// Groups of near peers; without, the node has none.
     pub locality: Option<locality::Config>,
+    /// Coordinates and bandwidth; without, the node measures nothing.
+    pub metrics: Option<metrics::Config>,
     /// The queue.
     pub parallel: parallel::Config,
 }
@@ -84,6 +87,8 @@ pub enum Event {
     Ring(ring::Event),
     /// News of the group.
     Locality(locality::Event),
+    /// News of what is measured.
+    Metrics(metrics::Event),
     /// Xcast reaches this peer.
     XcastReaches(Endpoint),
     /// A host at this address speaks these versions, and not ours.
@@ -133,6 +138,7 @@ pub struct OverlayNode {
     traffic: Traffic,
     ring: Ring,
     locality: Option<Locality>,
+    metrics: Option<Metrics>,
     queue: parallel::Queue,
     outputs: VecDeque<Output<Event>>,
 }
@@ -156,6 +162,10 @@ impl OverlayNode {
         let locality = config.locality;
         let locality =
             locality.map(|config| Locality::new(config, me.clone(), stored.as_deref(), seed, now));
+        let stored = restored(metrics::STORE_KEY);
+        let metrics = config.metrics;
+        let metrics =
+            metrics.map(|config| Metrics::new(config, me.id, stored.as_deref(), seed, now));
         OverlayNode {
             me,
             identity,
@@ -171,6 +181,7 @@ impl OverlayNode {
             traffic: Traffic::default(),
             ring,
             locality,
+            metrics,
             queue: parallel::Queue::new(config.parallel),
             outputs: VecDeque::new(),
         }
@@ -189,6 +200,11 @@ impl OverlayNode {
     /// The group, if it has groups.
     pub fn locality(&self) -> Option<&Locality> {
         self.locality.as_ref()
+    }
+
+    /// What it measures, if it does.
+    pub fn metrics(&self) -> Option<&Metrics> {
+        self.metrics.as_ref()
     }
 
     /// The queue.
@@ -214,7 +230,8 @@ impl OverlayNode {
                     self.traffic.received += 1;
                     let from = Endpoint { address: from, id: Some(id) };
                     let (protocol, message) = (opened.protocol, opened.message);
-                    let received = Received { from, at, wall, ttl, message: &message };
+                    let octets = bytes.len();
+                    let received = Received { from, at, wall, ttl, octets, message: &message };
                     self.dispatch(protocol, received, now)
                 })
             }
@@ -245,6 +262,11 @@ impl OverlayNode {
         {
             locality.handle_timeout(now);
         }
+        if let Some(metrics) = &mut self.metrics
+            && is_due(metrics.poll_timeout())
+        {
+            metrics.handle_timeout(&mut self.ring, now);
+        }
         if is_due(self.queue.poll_timeout()) {
             self.queue.handle_timeout(now.time);
         }
@@ -259,7 +281,8 @@ impl OverlayNode {
     /// When it wants to be woken, and why.
     pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
         let locality = self.locality.as_ref().and_then(Locality::poll_timeout);
-        let all = [self.ring.poll_timeout(), locality, self.queue.poll_timeout()];
+        let metrics = self.metrics.as_ref().and_then(Metrics::poll_timeout);
+        let all = [self.ring.poll_timeout(), locality, metrics, self.queue.poll_timeout()];
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
@@ -364,7 +387,15 @@ impl OverlayNode {
                 Some(locality) => locality.handle_input(locality::Input::Message(received), now),
                 None => Err(DropReason::UnknownProtocol),
             },
+            Protocol::Metrics => self.measure(metrics::Input::Message(received), now),
             Protocol::Node => self.handle_own(received, now),
+        }
+    }
+
+    fn measure(&mut self, input: metrics::Input<'_>, now: Now) -> Result<(), DropReason> {
+        match &mut self.metrics {
+            Some(metrics) => metrics.handle_input(input, &mut self.ring, now),
+            None => Err(DropReason::UnknownProtocol),
         }
     }
 
@@ -417,13 +448,33 @@ impl OverlayNode {
     /// Lets all machines say what they have to say, until they are quiet.
     fn drain(&mut self, now: Now) {
         while let Some(output) = self.ring.poll_output() {
+            self.measure_by(&output, now);
             self.take(output, Event::Ring, now);
+        }
+        while let Some(output) = self.metrics.as_mut().and_then(Metrics::poll_output) {
+            self.take(output, Event::Metrics, now);
         }
         while let Some(output) = self.locality.as_mut().and_then(Locality::poll_output) {
             self.take(output, Event::Locality, now);
         }
         while let Some(send) = self.queue.poll_output() {
             self.put(Output::Send(send));
+        }
+    }
+
+    /// What the ring tells that what is measured follows from.
+    fn measure_by(&mut self, output: &Output<ring::Event>, now: Now) {
+        let input = match output {
+            Output::Event(ring::Event::SlotHeard { from, tag: metrics::SLOT_TAG, bytes }) => {
+                metrics::Input::Slot { from: *from, bytes }
+            }
+            Output::Event(ring::Event::NeighborsChanged) => metrics::Input::NeighborsChanged,
+            _ => return,
+        };
+        if self.metrics.is_some()
+            && let Err(reason) = self.measure(input, now)
+        {
+            self.drops.count(reason);
         }
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct Net {
     pub(crate) sent: Vec<(usize, Time, Send)>,
     /// How long a datagram takes from one host to another; `None`: it is lost.
     pub(crate) latency: Box<dyn Fn(usize, usize, Time) -> Option<Duration>>,
+    /// How far apart the two of a pair come.
+    pub(crate) spread: Box<dyn Fn(usize, SocketAddr) -> Duration>,
     /// By how much a host's clock is ahead, microseconds.
     pub(crate) skew: Vec<i64>,
     arrivals: BTreeMap<(Time, u64), Arrival>,
@@ -64,6 +66,7 @@ impl Net {
             stored: Vec::new(),
             sent: Vec::new(),
             latency: Box::new(move |_, _, _| Some(latency)),
+            spread: Box::new(|_, _| Duration::from_millis(1)),
             skew: Vec::new(),
             arrivals: BTreeMap::new(),
             number: 0,
@@ -124,11 +127,18 @@ impl Net {
                     for index in 0..send.to.len() {
                         let Some(node) = &mut self.nodes[place] else { continue };
                         let bytes = node.datagram(&send, &[index], now);
-                        self.fly(place, send.to[index].address, bytes);
+                        self.fly(place, send.to[index].address, bytes, Duration::ZERO);
                     }
                     self.sent.push((place, self.now, send));
                 }
-                Output::Pair { .. } => {}
+                Output::Pair { to, size, protocol, message } => {
+                    for number in 0..2 {
+                        let Some(node) = &mut self.nodes[place] else { continue };
+                        let bytes = node.padded(to, size, protocol, &message, now);
+                        let behind = (self.spread)(place, to.address) * number;
+                        self.fly(place, to.address, bytes, behind);
+                    }
+                }
                 Output::Store { key, bytes } => {
                     self.stored[place].insert(key, bytes);
                 }
@@ -137,11 +147,11 @@ impl Net {
         }
     }
 
-    fn fly(&mut self, from: usize, to: SocketAddr, bytes: Vec<u8>) {
+    fn fly(&mut self, from: usize, to: SocketAddr, bytes: Vec<u8>, behind: Duration) {
         let Some(to) = (0..self.nodes.len()).find(|place| address(*place) == to) else { return };
         if let Some(latency) = (self.latency)(from, to, self.now) {
             self.number += 1;
-            let key = (self.now + latency, self.number);
+            let key = (self.now + latency + behind, self.number);
             self.arrivals.insert(key, Arrival { from, to, bytes });
         }
     }

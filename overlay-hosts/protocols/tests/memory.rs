@@ -12,7 +12,9 @@ use overlay_protocols::machine::{self, Class, Protocol, Send};
 use overlay_protocols::node::{Config, Input};
 use overlay_protocols::pieces::Piece;
 use overlay_protocols::random::Random;
-use overlay_protocols::{Contact, DropReason, Now, OverlayNode, Time, Wall, locality, ring};
+use overlay_protocols::{
+    Contact, DropReason, Now, OverlayNode, Time, Wall, locality, metrics, ring,
+};
 
 /// The bound, in octets: windows of 4,096 senders (0.8 MB, twice that while they grow), pieces of 64
 /// messages (4 MiB and 0.4 MB of lists), 16,384 outputs for a driver that takes none, and what a ring
@@ -54,7 +56,11 @@ impl Siege {
         let now = Now { time: Time(0), wall: WALL };
         let me = identity(u64::MAX);
         let contact = Contact::new(me.id, SocketAddr::from(([192, 0, 2, 1], 9000)));
-        let config = Config { locality: Some(locality::Config::default()), ..Config::default() };
+        let config = Config {
+            locality: Some(locality::Config::default()),
+            metrics: Some(metrics::Config::default()),
+            ..Config::default()
+        };
         let mut node = OverlayNode::new(config, me, contact.clone(), &|_| None, 1, now);
         // A ring and a group of its own, which all may join.
         node.handle_input(Input::Ring(ring::Command::Join(Vec::new())), now);

@@ -12,7 +12,7 @@ use overlay_protocols::locality::{self, GroupId, Preset};
 use overlay_protocols::machine::{Class, Send};
 use overlay_protocols::node::{Config, Input};
 use overlay_protocols::random::Random;
-use overlay_protocols::{Now, OverlayNode, Time, Wall, ring};
+use overlay_protocols::{Now, OverlayNode, Time, Wall, metrics, ring};
 
 const WALL: u64 = 1_770_000_000_000_000;
 /// Hostile peers.
@@ -33,7 +33,11 @@ impl Siege {
         let me = identity(u64::MAX - seed);
         let own = contact(u64::MAX - seed);
         let now = Now { time: Time(0), wall: Wall(WALL) };
-        let config = Config { locality: Some(locality::Config::default()), ..Config::default() };
+        let config = Config {
+            locality: Some(locality::Config::default()),
+            metrics: Some(metrics::Config::default()),
+            ..Config::default()
+        };
         let mut node = OverlayNode::new(config, me, own.clone(), &|_| None, seed, now);
         let group = [7; 16];
         let leaves = (0..8).map(contact).collect();
@@ -124,6 +128,10 @@ fn besiege(seed: u64, count: u64) {
     assert!(groups.leadership().len() <= locality::LEADERSHIP_MAX, "seed {seed}");
     assert!(groups.links().count() <= locality::LINKS_MAX, "seed {seed}");
     assert!(groups.boot_groups() <= locality::BOOT_CACHE_MAX, "seed {seed}");
+    let measured = siege.node.metrics().unwrap().view();
+    assert!(measured.neighbors.len() <= 32, "seed {seed}");
+    let at = measured.at.unwrap_or_default();
+    assert!(at.axes.iter().all(|axis| axis.is_finite()), "seed {seed}: {at:?}");
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(super) fn run(show: &Show) -> Result<(), Failure> {
         (true, _) => value.to_string(),
         (false, Topic::Traffic) => numbers("counter", &value, false),
         (false, Topic::Drops) => numbers("reason", &value["drops"], true),
-        (false, Topic::Ring | Topic::Group) => outline(&value),
+        (false, Topic::Ring | Topic::Group | Topic::Coordinates) => outline(&value),
     };
     output::line(&text)
 }

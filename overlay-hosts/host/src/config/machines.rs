@@ -1,4 +1,4 @@
-//! `[ring]`, `[locality]` and `[parallel]`: every tunable of the machines, one line each. The same
+//! `[ring]`, `[locality]`, `[metrics]` and `[parallel]`: every tunable of the machines, one line each. The same
 //! line reads the key and prints it; defaults are the machines' own.
 
 use std::fmt::{self, Formatter, Write};
@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use overlay_protocols::locality::{self, Distance};
-use overlay_protocols::{node, parallel, ring};
+use overlay_protocols::{metrics, node, parallel, ring};
 use router_config::reading::{Spanned, Table, keywords, shown};
 
 /// What a key stands for, in a machine's configuration.
@@ -161,11 +161,28 @@ const PARALLEL: Fields<parallel::Config> = &[
     ("groups-max", Count(0..=1 << 20, |c| c.groups_max as u64, |c, n| c.groups_max = n as usize)),
 ];
 
+const METRICS_FIELDS: Fields<metrics::Config> = &[
+    ("dimensions", Count(1..=8, |c| c.fit.dimensions as u64, |c, n| c.fit.dimensions = n as usize)),
+    ("restarts", Count(1..=64, |c| c.fit.restarts as u64, |c, n| c.fit.restarts = n as usize)),
+    ("interval", Span(PERIOD, |c| &mut c.interval)),
+    ("measured", Count(0..=64, |c| c.measured as u64, |c, n| c.measured = n as usize)),
+    ("answer-timeout", Span(PERIOD, |c| &mut c.answer_timeout)),
+    ("pair-interval", Span(PERIOD, pair_interval)),
+    ("pair-size", Count(256..=1500, |c| c.pair_size as u64, |c, n| c.pair_size = n as usize)),
+    ("pairs-min", Count(1..=20, |c| c.pairs_min as u64, |c, n| c.pairs_min = n as usize)),
+];
+
+/// How often pairs are sent, if any are.
+fn pair_interval(config: &mut metrics::Config) -> &mut Duration {
+    let default = metrics::Config::default().pair_interval.unwrap_or_default();
+    config.pair_interval.get_or_insert(default)
+}
+
 fn distance(number: u64) -> Distance {
     Distance(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
-/// Reads the three tables.
+/// Reads the four tables.
 pub(super) fn read(root: &mut Table<'_>) -> node::Config {
     let mut config =
         node::Config { locality: Some(locality::Config::default()), ..node::Config::default() };
@@ -179,6 +196,14 @@ pub(super) fn read(root: &mut Table<'_>) -> node::Config {
         let mut locality = locality::Config::for_metric(metric);
         fields(table, LOCALITY, &mut locality);
         config.locality = enabled.then_some(locality);
+    }
+    if let Some(mut table) = root.table("metrics") {
+        let enabled = table.boolean("enabled").is_none_or(Spanned::into_inner);
+        let pairs = table.boolean("pairs").is_none_or(Spanned::into_inner);
+        let mut metrics = metrics::Config::default();
+        fields(table, METRICS_FIELDS, &mut metrics);
+        metrics.pair_interval = metrics.pair_interval.filter(|_| pairs);
+        config.metrics = enabled.then_some(metrics);
     }
     if let Some(mut table) = root.table("parallel") {
         if let Some(mode) = table.keyword("mode") {
@@ -238,13 +263,17 @@ fn span(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String
     }
 }
 
-/// Prints the three tables, every default explicit.
+/// Prints the four tables, every default explicit.
 pub(super) fn print(f: &mut Formatter<'_>, config: &node::Config) -> fmt::Result {
     write!(f, "\n[ring]\n{}", printed(RING, &mut config.ring.clone())?)?;
     let mut locality = config.locality.clone().unwrap_or_default();
     writeln!(f, "\n[locality]\nenabled = {}", config.locality.is_some())?;
     writeln!(f, "metric = \"{}\"", word(&METRICS, locality.metric))?;
     f.write_str(&printed(LOCALITY, &mut locality)?)?;
+    let mut metrics = config.metrics.clone().unwrap_or_default();
+    writeln!(f, "\n[metrics]\nenabled = {}", config.metrics.is_some())?;
+    writeln!(f, "pairs = {}", metrics.pair_interval.is_some())?;
+    f.write_str(&printed(METRICS_FIELDS, &mut metrics)?)?;
     let parallel = &config.parallel;
     writeln!(f, "\n[parallel]\nmode = \"{}\"", word(&MODES, parallel.mode))?;
     writeln!(f, "spares = \"{}\"", word(&SPARES, parallel.spares))?;

@@ -59,7 +59,7 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// `[rendezvous]`: how others are found.
     pub rendezvous: Rendezvous,
-    /// `[ring]`, `[locality]` and `[parallel]`: the machines.
+    /// `[ring]`, `[locality]`, `[metrics]` and `[parallel]`: the machines.
     pub machines: node::Config,
 }
 

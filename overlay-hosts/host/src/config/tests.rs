@@ -54,6 +54,9 @@ heartbeat = "1s 500ms"
 enabled = false
 metric = "hops"
 near-leader = 3
+[metrics]
+pairs = false
+interval = "7s"
 [parallel]
 mode = "marked"
 spares = "sender"
@@ -70,6 +73,8 @@ delay = "0s"
         "seed = \"00000000000000ff\"",
         "name = \"h-2\"",
         "spares = \"sender\"",
+        "pairs = false",
+        "interval = \"7s\"",
         "dedicated = true",
         "delay = \"0s\"",
     ] {

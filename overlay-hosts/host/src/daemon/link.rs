@@ -21,6 +21,8 @@ const RECEIVE_BUFFER_LEN: usize = 4 << 20;
 pub(super) struct Arrived {
     pub(super) from: SocketAddr,
     pub(super) ttl: u8,
+    /// When the kernel got it, since 1970, if it says so.
+    pub(super) stamp: Option<Duration>,
     pub(super) bytes: Vec<u8>,
     /// It was Xcast to its end.
     pub(super) is_xcast: bool,
@@ -126,6 +128,7 @@ impl Plain {
                     return Ok(Some(Arrived {
                         from: datagram.source,
                         ttl: datagram.ttl,
+                        stamp: datagram.stamp,
                         bytes: datagram.payload,
                         is_xcast: false,
                     }));
@@ -170,6 +173,7 @@ fn bind(address: &SocketAddr) -> io::Result<UdpSocket> {
     let _limited = socket.set_recv_buffer_size(RECEIVE_BUFFER_LEN);
     let socket = UdpSocket::from(socket);
     datagram::report_headers(&socket)?;
+    datagram::report_times(&socket)?;
     Ok(socket)
 }
 
@@ -190,6 +194,7 @@ impl Xcast {
         Ok(received.map(|received| Arrived {
             from: received.source,
             ttl: received.ttl,
+            stamp: None,
             bytes: received.payload,
             is_xcast: received.channel.is_some(),
         }))

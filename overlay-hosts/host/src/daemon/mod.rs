@@ -27,7 +27,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use overlay_protocols::Time;
 use overlay_protocols::node::{Event, Input};
-use overlay_protocols::{locality, ring};
+use overlay_protocols::{locality, metrics, ring};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use xcast::control::Reply;
@@ -374,6 +374,9 @@ impl Daemon {
                     }
                     Event::SpeaksVersions(address, versions) => {
                         tracing::warn!(%address, ?versions, "speaks other versions of the protocol");
+                    }
+                    Event::Metrics(metrics::Event::Placed(_)) => {
+                        tracing::info!(peer = peer.name, "has found its coordinate");
                     }
                     Event::XcastReaches(_) => {}
                 }

@@ -136,7 +136,7 @@ impl Peer {
             self.datagrams.received_bytes += arrived.bytes.len() as u64;
             self.datagrams.received_xcast += u64::from(arrived.is_xcast);
             let (from, bytes, ttl) = (arrived.from, &arrived.bytes, arrived.ttl);
-            let (at, wall) = (now.time, now.wall);
+            let (at, wall) = (clock.at_stamp(arrived.stamp, now), now.wall);
             self.input(Input::Datagram { from, bytes, at, wall, ttl }, now, writer);
         }
         self.is_behind = true;

@@ -1,6 +1,8 @@
 //! What `show` shows.
 
+use overlay_protocols::coordinates::Coordinate;
 use overlay_protocols::drops::{DropReason, Drops};
+use overlay_protocols::metrics::NeighborView;
 use overlay_protocols::node::OverlayNode;
 use overlay_protocols::parallel::{Apart, Counters, Left};
 use overlay_protocols::{Contact, Now};
@@ -18,6 +20,7 @@ pub(super) fn show(topic: Topic, peers: &[Peer], now: Now) -> Value {
     match topic {
         Topic::Ring => each(ring),
         Topic::Group => each(group),
+        Topic::Coordinates => each(coordinates),
         Topic::Traffic => traffic(peers, now),
         Topic::Drops => drops(peers),
     }
@@ -88,6 +91,39 @@ fn group(peer: &Peer) -> Value {
         "boot-groups": locality.boot_groups(),
         "links": links,
         "leadership": leadership,
+        "neighbors": neighbors,
+    })
+}
+
+/// Latencies are milliseconds there and back, rates kilobits a second.
+fn coordinates(peer: &Peer) -> Value {
+    let id = peer.node.contact().id.to_string();
+    let Some(metrics) = peer.node.metrics() else {
+        return json!({ "name": peer.name, "id": id, "enabled": false });
+    };
+    let view = metrics.view();
+    let axes = |at: Option<Coordinate>| at.map(|at| at.axes[..view.dimensions].to_vec());
+    let neighbor = |neighbor: &NeighborView| {
+        let predicted = view.at.zip(neighbor.at).map(|(at, there)| at.distance(&there));
+        json!({
+            "id": neighbor.contact.id.to_string(),
+            "address": neighbor.contact.address.to_string(),
+            "rtt-ms": neighbor.delay,
+            "predicted-rtt-ms": predicted,
+            "up-kbps": neighbor.up,
+            "down-kbps": neighbor.down,
+            "coordinate-ms": axes(neighbor.at),
+        })
+    };
+    let neighbors: Vec<Value> = view.neighbors.iter().map(neighbor).collect();
+    json!({
+        "name": peer.name,
+        "id": id,
+        "enabled": true,
+        "coordinate-ms": axes(view.at),
+        "error-ms": view.error,
+        "up-kbps": view.up,
+        "down-kbps": view.down,
         "neighbors": neighbors,
     })
 }

@@ -20,6 +20,8 @@ pub(crate) enum Field {
     /// One of so many variants.
     Variant(u64),
     Octet,
+    /// A number with a point: any at all, or one that may be.
+    Float,
     /// A clock, near to now or anywhere.
     Wall,
     Peer,
@@ -112,6 +114,9 @@ const LOCALITY: &[&[Field]] = &[
     &[Group, Number, Wall, Peer],
 ];
 
+/// The fields of the messages of what is measured, by type.
+const METRICS: &[&[Field]] = &[&[Number], &[Nonce, Maybe(&[List(&[Float])])], &[Number]];
+
 /// A hostile peer's identity.
 pub(crate) fn identity(number: u64) -> Identity {
     let mut key = [0x33; 32];
@@ -157,8 +162,9 @@ impl Liar {
 
     /// A message of any type from a peer.
     pub(crate) fn message(&mut self, sender: u64) -> (Protocol, Vec<u8>) {
-        let (protocol, all) = match self.random.below(2) {
-            0 => (Protocol::Ring, RING),
+        let (protocol, all) = match self.random.below(5) {
+            0 | 1 => (Protocol::Ring, RING),
+            2 => (Protocol::Metrics, METRICS),
             _ => (Protocol::Locality, LOCALITY),
         };
         let kind = self.random.below(all.len() as u64) as usize;
@@ -195,6 +201,10 @@ impl Liar {
             Flag => bytes.push((any % 2) as u8),
             Variant(count) => bytes.push((any % count) as u8),
             Octet => bytes.push((any % 6) as u8),
+            Float => {
+                let float = [any as f32 / 1e17, f32::from_bits(any as u32)];
+                bytes.extend(machine::encode(&float[self.random.below(2) as usize]));
+            }
             Wall => {
                 let near = self.wall + any % 4_000_000 - 2_000_000;
                 let wall = [near, near, near, 0, u64::MAX][self.random.below(5) as usize];

@@ -16,11 +16,11 @@ use indicatif::ProgressBar;
 use overlay_protocols::node::{self, Input};
 use overlay_protocols::{Contact, RingId, Time, locality, ring};
 
+use super::packets::Packets;
 use super::{Error, Experiment, Flag, Options, Scale, TransportChoice};
-use crate::network::{Form, Network, Settings, Socket};
+use crate::network::{Network, Settings};
 use crate::report::{Report, Row, Target};
 use crate::underlay::{Link, LinkId, Underlay};
-use crate::world::carrier::{Arrival, Carrier, Packet};
 use crate::world::{self, Happening, Transport, World, address, place_of};
 
 /// The experiment.
@@ -37,7 +37,6 @@ const LINKS: [(usize, usize, u64); 5] =
 const LOCALITIES: [&str; 4] = ["A", "B", "C", "D"];
 /// Hosts of a locality.
 const HOSTS: usize = 6;
-const PORT: u16 = 9000;
 /// Heartbeats of the lab's hosts: often enough for many packets in a window.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// A peer is given up after so many heartbeats that did not come.
@@ -126,27 +125,6 @@ fn config() -> node::Config {
         ..locality::Config::default()
     };
     node::Config { ring, locality: Some(locality), ..node::Config::default() }
-}
-
-/// Carries datagrams as packets.
-struct Packets {
-    network: Rc<RefCell<Network>>,
-}
-
-impl Carrier for Packets {
-    fn carry(&mut self, now: Time, packet: &Packet<'_>, arrivals: &mut Vec<Arrival>) {
-        let socket = |host: usize| Socket { host, port: PORT };
-        let to: Vec<Socket> = packet.to.iter().map(|place| socket(*place)).collect();
-        // To one alone a datagram goes as any other does.
-        let form = if to.len() > 1 { Form::Xcast } else { Form::Unicast };
-        let from = socket(packet.from);
-        let deliveries = self.network.borrow_mut().send(now, from, &to, packet.bytes, form);
-        // Datagrams are cut so that they fit.
-        for delivery in deliveries.unwrap_or_default() {
-            let (to, at, ttl) = (delivery.to.host, now + delivery.after, delivery.ttl);
-            arrivals.push(Arrival { to, at, ttl, flight: packet.flight });
-        }
-    }
 }
 
 /// What is asked.

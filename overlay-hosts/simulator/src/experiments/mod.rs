@@ -1,11 +1,15 @@
 //! The experiments by name. Each file has one, as a constant of type [`Experiment`] that
 //! [`ALL`] lists.
 
+mod bandwidth;
+mod coordinates;
 mod lab;
 mod localities;
 mod locality_distance;
 mod locality_groups;
 mod locality_leader_crash;
+mod packets;
+mod placed;
 mod queue_combining;
 mod ring_churn;
 mod ring_holders;
@@ -32,6 +36,8 @@ pub const ALL: &[Experiment] = &[
     queue_combining::EXPERIMENT,
     ring_churn::EXPERIMENT,
     scale::EXPERIMENT,
+    coordinates::EXPERIMENT,
+    bandwidth::EXPERIMENT,
 ];
 
 /// Something that `overlay-sim run` can run.

@@ -6,6 +6,7 @@
 //! Every packet on every link is counted, and whatever is not delivered, by its reason.
 
 mod addresses;
+mod cross_traffic;
 mod fibs;
 mod queue;
 mod transit;
@@ -24,6 +25,7 @@ use xcast::wire::{ipv4, ipv6, udp};
 
 use crate::underlay::{Crossing, HostId, LinkId, RouterId, Underlay};
 use addresses::Addresses;
+use cross_traffic::CrossTraffic;
 use queue::Queue;
 
 /// The stream of a seed that says which routers speak Xcast.
@@ -142,6 +144,7 @@ pub struct Network {
     crossed: Vec<[Tally; 2]>,
     total: Tally,
     queues: BTreeMap<Crossing, Queue>,
+    cross_traffic: Option<CrossTraffic>,
     drops: [u64; DropReason::COUNT],
 }
 
@@ -176,6 +179,7 @@ impl Network {
             out,
             total: Tally::default(),
             queues: BTreeMap::new(),
+            cross_traffic: None,
             drops: [0; DropReason::COUNT],
         })
     }
@@ -183,6 +187,12 @@ impl Network {
     /// What packets travel on.
     pub fn underlay(&self) -> &Arc<Underlay> {
         &self.underlay
+    }
+
+    /// From now on others take a share of every link that has a rate, from 0 to below 0.5: packets of
+    /// the usual lengths that come at random.
+    pub fn set_cross_traffic(&mut self, load: f64, seed: u64) {
+        self.cross_traffic = Some(CrossTraffic { load, seed });
     }
 
     /// Whether a router speaks Xcast.

@@ -1,6 +1,6 @@
 //! A link with a rate, in one direction: packets leave it one after another.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use overlay_protocols::time::{Time, micros};
@@ -12,6 +12,10 @@ use overlay_protocols::time::{Time, micros};
 pub(super) struct Queue {
     /// From, until; in order, without overlaps, those that touch joined.
     taken: VecDeque<(u64, u64)>,
+    /// Spans of time whose cross traffic is known; those that are over are forgotten.
+    spans: BTreeSet<u64>,
+    /// Packets of that which have not come yet: when each will, and its octets; in order.
+    coming: VecDeque<(Time, usize)>,
 }
 
 impl Queue {
@@ -35,6 +39,25 @@ impl Queue {
         Time(until)
     }
 
+    /// Says whether the cross traffic of a span is still to be drawn. It is span `now`.
+    pub(super) fn begin_span(&mut self, span: u64, now: u64) -> bool {
+        self.spans = self.spans.split_off(&now.saturating_sub(1));
+        self.spans.insert(span)
+    }
+
+    /// These will come, each at its time.
+    pub(super) fn expect(&mut self, packets: Vec<(Time, usize)>) {
+        self.coming.extend(packets);
+        self.coming.make_contiguous().sort_unstable();
+    }
+
+    /// Puts in what comes up to a time.
+    pub(super) fn advance(&mut self, now: Time, until: Time, rate: u64) {
+        while let Some((at, octets)) = self.coming.pop_front_if(|(at, _)| *at <= until) {
+            self.take(now, at, octets, rate);
+        }
+    }
+
     fn insert(&mut self, place: usize, from: u64, until: u64) {
         let before = place.checked_sub(1).filter(|before| self.taken[*before].1 == from);
         let behind = self.taken.get(place).copied().filter(|(start, _)| *start == until);
@@ -51,7 +74,7 @@ impl Queue {
 }
 
 /// How long octets take at so many bits a second, rounded up to a microsecond.
-fn serialization(octets: usize, rate: u64) -> Duration {
+pub(super) fn serialization(octets: usize, rate: u64) -> Duration {
     let bits = octets as u128 * 8 * 1_000_000;
     let micros = bits.div_ceil(u128::from(rate.max(1)));
     Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))

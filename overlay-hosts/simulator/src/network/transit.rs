@@ -179,6 +179,9 @@ impl Network {
             None => at,
             Some(rate) => {
                 let queue = self.queues.entry(crossing).or_default();
+                if let Some(cross_traffic) = &self.cross_traffic {
+                    cross_traffic.fill(queue, crossing, (transit.now, at), rate);
+                }
                 queue.take(transit.now, at, octets, rate)
             }
         };

@@ -116,8 +116,14 @@ impl Crowd {
                 let Some(Reverse((_, number))) = self.queue.pop() else { break };
                 let Arrival { from, to, bytes } = self.arrivals.remove(&number).unwrap();
                 let from = contact(from).endpoint();
-                let received =
-                    Received { from, at: now.time, wall: now.wall, ttl: 60, message: &bytes };
+                let received = Received {
+                    from,
+                    at: now.time,
+                    wall: now.wall,
+                    ttl: 60,
+                    octets: bytes.len(),
+                    message: &bytes,
+                };
                 let _ = self.machines[to].handle_input(Input::Message(received), now);
                 count += 1;
                 self.drain(to);

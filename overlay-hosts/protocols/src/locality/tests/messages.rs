@@ -29,7 +29,14 @@ fn leader() -> Locality {
 fn receive(machine: &mut Locality, from: usize, message: &Message) -> Result<(), DropReason> {
     let bytes = machine::encode(message);
     let from = contact(from).endpoint();
-    let received = Received { from, at: NOW.time, wall: NOW.wall, ttl: 60, message: &bytes };
+    let received = Received {
+        from,
+        at: NOW.time,
+        wall: NOW.wall,
+        ttl: 60,
+        octets: bytes.len(),
+        message: &bytes,
+    };
     machine.handle_input(Input::Message(received), NOW)
 }
 
@@ -122,8 +129,14 @@ fn any_octets_at_all_are_taken_or_dropped_and_nothing_grows() {
         bytes[0] %= 32;
         for _ in 0..3 {
             let from = contact(1).endpoint();
-            let received =
-                Received { from, at: NOW.time, wall: NOW.wall, ttl: 60, message: &bytes };
+            let received = Received {
+                from,
+                at: NOW.time,
+                wall: NOW.wall,
+                ttl: 60,
+                octets: bytes.len(),
+                message: &bytes,
+            };
             let _ = machine.handle_input(Input::Message(received), NOW);
         }
         assert!(machine.neighbors().len() <= 1 && machine.links().count() <= 2, "seed {seed}");
@@ -265,7 +278,14 @@ fn claims_of_strangers_are_not_flooded() {
             Message::NewLeader { group: group(1), round: 0, claim, contact: contact(place) };
         let bytes = machine::encode(&claim);
         let from = contact(place).endpoint();
-        let received = Received { from, at: later.time, wall: START, ttl: 60, message: &bytes };
+        let received = Received {
+            from,
+            at: later.time,
+            wall: START,
+            ttl: 60,
+            octets: bytes.len(),
+            message: &bytes,
+        };
         machine.handle_input(Input::Message(received), later).unwrap();
         machine.leader() == Some(id(place))
     };

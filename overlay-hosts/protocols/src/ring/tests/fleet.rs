@@ -202,7 +202,8 @@ impl Fleet {
                     let Some(ring) = &mut self.rings[to] else { continue };
                     let from = peer(from).endpoint();
                     let (at, wall) = (now.time, now.wall);
-                    let received = Received { from, at, wall, ttl: 60, message: &bytes };
+                    let received =
+                        Received { from, at, wall, ttl: 60, octets: bytes.len(), message: &bytes };
                     ring.handle_input(Input::Message(received), now).unwrap();
                     self.drain(to);
                 }

@@ -21,7 +21,14 @@ fn drain(ring: &mut Ring) -> Vec<Output<Event>> {
 fn receive(ring: &mut Ring, place: usize, message: &Message) -> Result<(), DropReason> {
     let bytes = machine::encode(message);
     let from = contact(place).endpoint();
-    let received = Received { from, at: NOW.time, wall: NOW.wall, ttl: 60, message: &bytes };
+    let received = Received {
+        from,
+        at: NOW.time,
+        wall: NOW.wall,
+        ttl: 60,
+        octets: bytes.len(),
+        message: &bytes,
+    };
     ring.handle_input(Input::Message(received), NOW)
 }
 
@@ -176,7 +183,14 @@ fn no_octets_whatever_make_it_panic() {
             bytes[at] = random.number() as u8;
         }
         let from = contact(3).endpoint();
-        let received = Received { from, at: NOW.time, wall: NOW.wall, ttl: 60, message: &bytes };
+        let received = Received {
+            from,
+            at: NOW.time,
+            wall: NOW.wall,
+            ttl: 60,
+            octets: bytes.len(),
+            message: &bytes,
+        };
         let _ = ring.handle_input(Input::Message(received), NOW);
         drain(&mut ring);
     }
