@@ -17,6 +17,7 @@
 //! | [`parallel`] | the queue that makes several messages one packet (seed 002) |
 //! | [`ring`] | the DHT (seed 003) |
 //! | [`locality`] | groups of near peers (seeds 000 and 001) |
+//! | [`alm`] | who forwards to whom in a multicast session, planned (seed 003) |
 //! | [`node`] | all of it composed |
 
 #![no_std]
@@ -27,6 +28,7 @@ extern crate alloc;
 #[macro_use]
 extern crate std;
 
+pub mod alm;
 pub mod contact;
 pub mod drops;
 pub mod envelope;
