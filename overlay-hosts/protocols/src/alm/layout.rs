@@ -2,6 +2,7 @@
 //! where each part is one run, and what each part and the rest amount to.
 
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 
 use super::tree::{Score, Tree};
 use super::{Micros, Network, Objective, Place, Problem};
@@ -108,12 +109,6 @@ impl Layout {
         Layout { order, runs, ones, parts }
     }
 
-    /// Whether two parts have nobody in common.
-    pub(super) fn are_apart(&self, one: Place, other: Place) -> bool {
-        let ((from, until), (other_from, other_until)) = (self.runs[one], self.runs[other]);
-        until <= other_from || other_until <= from
-    }
-
     /// A host's part, as it would be under a parent.
     pub(super) fn part_under<N: Network>(
         &self,
@@ -126,8 +121,14 @@ impl Layout {
         self.parts[top].behind(latency, problem.network.bandwidth(parent, top))
     }
 
+    /// Whether a host is in the part below another one.
+    pub(super) fn is_inside(&self, place: Place, top: Place) -> bool {
+        let (from, until) = self.runs[top];
+        (from..until).contains(&self.runs[place].0)
+    }
+
     /// What there is apart from a host's part.
-    pub(super) fn without(&self, top: Place) -> Rest<'_> {
+    fn without(&self, top: Place) -> Rest {
         let hole = self.runs[top];
         let len = self.order.len();
         let one = |at: usize| match (hole.0..hole.1).contains(&at) {
@@ -145,34 +146,41 @@ impl Layout {
         for at in (0..len).rev() {
             behind[at] = behind[at + 1].with(one(at));
         }
-        Rest { layout: self, hole, before, behind }
+        Rest { before, behind }
     }
 }
 
-/// A tree without one of its parts.
-pub(super) struct Rest<'a> {
-    layout: &'a Layout,
-    hole: (usize, usize),
-    /// By position: all before it, and all from it on.
+/// A tree without one of its parts, by position: all before it, and all from it on.
+struct Rest {
     before: Vec<Summary>,
     behind: Vec<Summary>,
 }
 
-impl Rest<'_> {
-    /// Whether a host of the tree is in it.
-    pub(super) fn contains(&self, place: Place) -> bool {
-        !(self.hole.0..self.hole.1).contains(&self.layout.runs[place].0)
+/// A tree without one of its parts, computed when it is first asked for.
+pub(super) struct LazyRest<'a> {
+    layout: &'a Layout,
+    top: Place,
+    rest: OnceCell<Rest>,
+}
+
+impl<'a> LazyRest<'a> {
+    pub(super) fn new(layout: &'a Layout, top: Place) -> LazyRest<'a> {
+        LazyRest { layout, top, rest: OnceCell::new() }
+    }
+
+    fn rest(&self) -> &Rest {
+        self.rest.get_or_init(|| self.layout.without(self.top))
     }
 
     /// All of it.
     pub(super) fn all(&self) -> Summary {
-        self.behind[0]
+        self.rest().behind[0]
     }
 
     /// All of it but one more part.
     pub(super) fn without(&self, top: Place) -> Summary {
         let (from, until) = self.layout.runs[top];
-        self.before[from].with(self.behind[until])
+        self.rest().before[from].with(self.rest().behind[until])
     }
 }
 

@@ -35,7 +35,7 @@ pub type Micros = u64;
 
 /// Longer latencies are taken for this long: an hour.
 pub const LATENCY_MAX: Micros = 3_600_000_000;
-/// Members of a session, the root included. Planning takes up to 8 octets for each pair of them.
+/// Members of a session, the root included.
 pub const MEMBERS_MAX: usize = 2_000;
 /// Members and candidates together.
 pub const PLACES_MAX: usize = 16_384;
@@ -189,7 +189,7 @@ impl<'a, N: Network> Problem<'a, N> {
 }
 
 /// AMCast ([0082]; Table A without its Section A): members alone, each in turn under the parent with a
-/// free degree from where it is lowest. It takes O(N^2 log N) where the seed's loops take O(N^3).
+/// free degree from where it is lowest.
 ///
 /// # Errors
 /// [`PlanError::Degrees`].

@@ -1,11 +1,14 @@
 //! The experiments by name. Each file has one, as a constant of type [`Experiment`] that
 //! [`ALL`] lists.
 
+mod alm_single;
+mod alm_speed;
 mod lab;
 mod localities;
 mod locality_distance;
 mod locality_groups;
 mod locality_leader_crash;
+mod pools;
 mod queue_combining;
 mod ring_churn;
 mod ring_holders;
@@ -32,6 +35,8 @@ pub const ALL: &[Experiment] = &[
     queue_combining::EXPERIMENT,
     ring_churn::EXPERIMENT,
     scale::EXPERIMENT,
+    alm_single::EXPERIMENT,
+    alm_speed::EXPERIMENT,
 ];
 
 /// Something that `overlay-sim run` can run.
