@@ -20,14 +20,18 @@
 //!   nodes).
 
 mod adjust;
+mod degrees;
 mod growth;
 mod layout;
+mod session;
 mod tree;
 
 #[cfg(test)]
 mod tests;
 
 pub use adjust::adjust;
+pub use degrees::{Claim, DEGREES_MAX, Degrees, Priority, Rank, SessionId, Verdict};
+pub use session::{Ask, Pool, Session, SessionConfig};
 pub use tree::{Place, Tree};
 
 /// Microseconds.
@@ -217,15 +221,25 @@ pub fn critical<N: Network>(problem: &Problem<'_, N>) -> Result<Tree, PlanError>
 /// # Errors
 /// [`PlanError::Degrees`].
 pub fn plan<N: Network>(problem: &Problem<'_, N>) -> Result<Tree, PlanError> {
+    better_plan(problem, &own_plan(problem)?)
+}
+
+/// AMCast, adjusted.
+fn own_plan<N: Network>(problem: &Problem<'_, N>) -> Result<Tree, PlanError> {
     let mut own = amcast(problem)?;
     adjust(problem, &mut own);
+    Ok(own)
+}
+
+/// The same, or a better tree with helpers.
+fn better_plan<N: Network>(problem: &Problem<'_, N>, own: &Tree) -> Result<Tree, PlanError> {
     if problem.places() == problem.members {
-        return Ok(own);
+        return Ok(own.clone());
     }
     let mut helped = critical(problem)?;
     adjust(problem, &mut helped);
     let is_better = helped.score(problem) < own.score(problem);
-    Ok(if is_better { helped } else { own })
+    Ok(if is_better { helped } else { own.clone() })
 }
 
 /// Completes what is left of a tree, without helpers that are not in it: parts that have lost their

@@ -3,6 +3,7 @@
 mod adjusting;
 mod growing;
 mod oracle;
+mod sessions;
 
 use alloc::vec::Vec;
 
