@@ -30,6 +30,7 @@ extern crate std;
 
 pub mod alm;
 pub mod contact;
+pub mod coordinates;
 pub mod drops;
 pub mod envelope;
 pub mod id;

@@ -50,8 +50,10 @@ fn json_is_one_object_with_rows_and_a_chart_is_written() {
 fn what_an_experiment_cannot_follow_is_wrong_usage_and_not_passed_over() {
     for experiment in overlay_simulator::experiments::ALL {
         for flags in [["--matrix", "rtt.txt"], ["--transport", "both"]] {
-            // It has rows for either.
-            if experiment.name == "lab" && flags[0] == "--transport" {
+            // One has rows for either transport, one is about matrices.
+            if [("lab", "--transport"), ("coordinates", "--matrix")]
+                .contains(&(experiment.name, flags[0]))
+            {
                 continue;
             }
             let output = overlay_sim(&["run", experiment.name, flags[0], flags[1]]);
@@ -60,4 +62,30 @@ fn what_an_experiment_cannot_follow_is_wrong_usage_and_not_passed_over() {
             assert!(said.contains(experiment.name) && said.contains(flags[0]), "{said}");
         }
     }
+}
+
+#[test]
+fn a_matrix_of_ones_own_is_read_and_one_that_is_not_there_is_named() {
+    let file = std::env::temp_dir().join(format!("overlay-sim-{}.top", std::process::id()));
+    let mut text = String::new();
+    for node in 1..=8 {
+        text += &format!("node {node}\n");
+    }
+    for (one, other) in (1..=8).flat_map(|one| (one + 1..=8).map(move |other| (one, other))) {
+        text += &format!("{one},{other} {}\n", 10 * (other - one));
+    }
+    std::fs::write(&file, text).expect("it can be written");
+    let path = file.display().to_string();
+    let output = overlay_sim(&["run", "coordinates", "--scale", "ci", "--matrix", &path, "--json"]);
+    std::fs::remove_file(&file).expect("it is there");
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let row = &json["rows"][0];
+    let name = format!("overlay-sim-{}", std::process::id());
+    assert_eq!(
+        (&row["parameters"]["matrix"], &row["parameters"]["nodes"]),
+        (&name.into(), &8.into())
+    );
+    let output = overlay_sim(&["run", "coordinates", "--matrix", &path]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&path));
 }

@@ -3,6 +3,7 @@
 
 mod alm_single;
 mod alm_speed;
+mod coordinates;
 mod lab;
 mod localities;
 mod locality_distance;
@@ -37,6 +38,7 @@ pub const ALL: &[Experiment] = &[
     scale::EXPERIMENT,
     alm_single::EXPERIMENT,
     alm_speed::EXPERIMENT,
+    coordinates::EXPERIMENT,
 ];
 
 /// Something that `overlay-sim run` can run.

@@ -1,7 +1,8 @@
 //! Round-trip times that were measured between many nodes, from files.
 //!
-//! Two forms are read. A square file has a line of numbers for each node, in milliseconds; 0 or less
-//! is a pair that was not measured. A King file (`.top`, as Bamboo has it) has `node N` lines, and
+//! Three forms are read. A square file has a line of numbers for each node, in milliseconds; 0 or less
+//! is a pair that was not measured. A triangle is what of that stands above its diagonal, so that the
+//! last line has one number. A King file (`.top`, as Bamboo has it) has `node N` lines, and
 //! `I,J MS` for pairs, one way: they are doubled.
 
 use std::path::Path;
@@ -70,7 +71,7 @@ impl Matrix {
         }
     }
 
-    /// Reads the text of a square file. Where both directions are known and differ, their mean counts.
+    /// Reads the text of a square file, or of a triangle. Where both directions are known and differ, their mean counts.
     ///
     /// # Errors
     /// A line is wrong.
@@ -133,6 +134,7 @@ fn square(text: &str) -> Result<Matrix, Problem> {
             Ok((number, row))
         })
         .collect::<Result<_, Problem>>()?;
+    let rows = unfolded(rows);
     let size = checked_size(rows.len()).map_err(|problem| (1, problem))?;
     if let Some((number, row)) = rows.iter().find(|(_, row)| row.len() != size) {
         let problem = format!(
@@ -153,6 +155,20 @@ fn square(text: &str) -> Result<Matrix, Problem> {
         }
     }
     Ok(Matrix { size, rtt })
+}
+
+/// The square of a triangle, with nothing below its diagonal; anything else as it is.
+fn unfolded(mut rows: Vec<(usize, Vec<u32>)>) -> Vec<(usize, Vec<u32>)> {
+    let lines = rows.len();
+    let is_triangle = rows.iter().zip(0..).all(|((_, row), place)| row.len() == lines - place);
+    if lines < 2 || !is_triangle {
+        return rows;
+    }
+    for (place, (_, row)) in rows.iter_mut().enumerate() {
+        row.splice(..0, std::iter::repeat_n(0, place + 1));
+    }
+    rows.push((lines + 1, vec![0; lines + 1]));
+    rows
 }
 
 fn king(text: &str) -> Result<Matrix, Problem> {

@@ -195,6 +195,14 @@ fn two_directions_count_by_their_mean_and_one_that_is_missing_not_at_all() {
 }
 
 #[test]
+fn a_triangle_is_the_upper_half_of_a_square() {
+    let square = Matrix::square("rtt", "0 10.5 90\n10.5 0 20\n90 20 0\n").unwrap();
+    assert_eq!(Matrix::square("rtt", "10.5 90\n20\n").unwrap(), square);
+    let gap = Matrix::square("rtt", "10.5 0\n20").unwrap();
+    assert_eq!((gap.rtt(0, 2), gap.rtt(2, 1)), (None, Some(Duration::from_millis(20))));
+}
+
+#[test]
 fn a_king_file_is_one_way_and_is_doubled() {
     let text = "topology E2EGraph 3\nfailure_model X delay=1\nloss_rate 0\n\nnode 1\nnode 2\nnode 3\n\
                 1,2 42\n1,3 89.5\n3,2 7\n";
