@@ -1,8 +1,10 @@
 //! The experiments by name. Each file has one, as a constant of type [`Experiment`] that
 //! [`ALL`] lists.
 
+mod alm_sessions;
 mod alm_single;
 mod alm_speed;
+mod alm_xcast_tree;
 mod coordinates;
 mod lab;
 mod localities;
@@ -36,9 +38,11 @@ pub const ALL: &[Experiment] = &[
     queue_combining::EXPERIMENT,
     ring_churn::EXPERIMENT,
     scale::EXPERIMENT,
-    alm_single::EXPERIMENT,
-    alm_speed::EXPERIMENT,
     coordinates::EXPERIMENT,
+    alm_single::EXPERIMENT,
+    alm_sessions::EXPERIMENT,
+    alm_speed::EXPERIMENT,
+    alm_xcast_tree::EXPERIMENT,
 ];
 
 /// Something that `overlay-sim run` can run.
