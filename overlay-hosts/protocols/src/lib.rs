@@ -19,6 +19,7 @@
 //! | [`locality`] | groups of near peers (seeds 000 and 001) |
 //! | [`coordinates`], [`bandwidth`] | latencies and links, from what a leaf set measures (seed 003) |
 //! | [`metrics`] | measuring them |
+//! | [`alm`] | who forwards to whom in a multicast session, planned (seed 003) |
 //! | [`node`] | all of it composed |
 
 #![no_std]
@@ -29,6 +30,7 @@ extern crate alloc;
 #[macro_use]
 extern crate std;
 
+pub mod alm;
 pub mod bandwidth;
 pub mod contact;
 pub mod coordinates;

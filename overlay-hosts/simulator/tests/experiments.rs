@@ -3,7 +3,9 @@
 //! `xcast-savings` on 600 routers has its whole table, `coordinates` its whole matrix. Smaller than
 //! theirs: `bandwidth` of 120 hosts with two leaf sets; `locality-distance` ends at 4,000 hosts and
 //! `locality-groups` at 1,000, as 10,000 take five minutes each; 50 seeds of `locality-leader-crash`;
-//! `ring-churn` and `queue-combining` of 200 nodes; `scale` of 2,000.
+//! `ring-churn` and `queue-combining` of 200 nodes; `scale` of 2,000; `alm-sessions` of 10 and 60
+//! sessions in 2 pools; `alm-xcast-tree` with 10 destinations a packet. `alm-single` has its whole
+//! table, but plans on coordinates in 2 pools only.
 
 use indicatif::ProgressBar;
 use overlay_simulator::experiments::{ALL, Options, Scale};
@@ -111,4 +113,49 @@ fn coordinates_of_a_leaf_set_predict_latencies_better_than_vivaldi() {
 #[test]
 fn as_many_hosts_find_their_rates_as_have_a_neighbor_that_is_fast_enough() {
     meets_its_targets("bandwidth");
+}
+
+#[test]
+fn helpers_from_the_pool_make_multicast_trees_lower() {
+    let report = run("alm-single", 1);
+    assert_eq!(report.missed(), 0, "{}", table::draw("alm-single", &report, 1, 0.0));
+    let gain = |algorithm: &str, group: u64| {
+        let row = report.named("height-gain").find(|row| {
+            let is = |key: &str, value: serde_json::Value| row.parameter(key) == Some(&value);
+            is("algorithm", algorithm.into())
+                && is("group", group.into())
+                && is("transport", "unicast".into())
+        });
+        row.map_or(f64::NAN, |row| row.figure)
+    };
+    for group in [10, 20, 50, 100] {
+        let order = ["adjust", "critical", "critical-adjust", "bound"];
+        let gains = order.map(|algorithm| gain(algorithm, group));
+        assert!(gains.is_sorted_by(|less, more| less < more), "{group}: {gains:?}");
+    }
+}
+
+#[test]
+fn sessions_get_as_much_of_the_pool_as_their_priorities_say() {
+    meets_its_targets("alm-sessions");
+    assert_eq!(run("alm-sessions", 1).rows, run("alm-sessions", 1).rows);
+}
+
+#[test]
+fn planning_is_timed() {
+    // How fast it has to be depends on the machine: that is for `overlay-sim run` to say.
+    let report = run("alm-speed", 1);
+    assert_eq!(report.rows.len(), 5);
+    assert!(report.rows.iter().all(|row| row.figure > 0.0 && row.figure.is_finite()));
+}
+
+#[test]
+fn one_message_reaches_all_of_a_tree_once_and_xcast_needs_the_fewest_copies() {
+    let report = run("alm-xcast-tree", 1);
+    assert_eq!(report.missed(), 0, "{}", table::draw("alm-xcast-tree", &report, 1, 0.0));
+    let figures = |name: &str| report.named(name).map(|row| row.figure).collect::<Vec<_>>();
+    for name in ["link-copies", "last-delivery-seconds"] {
+        let [xcast, unicast, binary] = figures(name)[..] else { panic!("{name}: three rows") };
+        assert!(xcast < unicast && xcast < binary, "{name}: {xcast} {unicast} {binary}");
+    }
 }

@@ -1,6 +1,10 @@
 //! The experiments by name. Each file has one, as a constant of type [`Experiment`] that
 //! [`ALL`] lists.
 
+mod alm_sessions;
+mod alm_single;
+mod alm_speed;
+mod alm_xcast_tree;
 mod bandwidth;
 mod coordinates;
 mod lab;
@@ -10,6 +14,7 @@ mod locality_groups;
 mod locality_leader_crash;
 mod packets;
 mod placed;
+mod pools;
 mod queue_combining;
 mod ring_churn;
 mod ring_holders;
@@ -38,6 +43,10 @@ pub const ALL: &[Experiment] = &[
     scale::EXPERIMENT,
     coordinates::EXPERIMENT,
     bandwidth::EXPERIMENT,
+    alm_single::EXPERIMENT,
+    alm_sessions::EXPERIMENT,
+    alm_speed::EXPERIMENT,
+    alm_xcast_tree::EXPERIMENT,
 ];
 
 /// Something that `overlay-sim run` can run.
