@@ -17,6 +17,7 @@
 //! | [`parallel`] | the queue that makes several messages one packet (seed 002) |
 //! | [`ring`] | the DHT (seed 003) |
 //! | [`locality`] | groups of near peers (seeds 000 and 001) |
+//! | [`somo`] | the tree that gathers what machines report, and tells them (seed 003) |
 //! | [`node`] | all of it composed |
 
 #![no_std]
@@ -40,6 +41,7 @@ pub mod random;
 pub mod replay;
 pub mod ring;
 pub mod seal;
+pub mod somo;
 pub mod swap;
 #[cfg(test)]
 pub(crate) mod testing;
