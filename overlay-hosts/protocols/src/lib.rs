@@ -17,6 +17,7 @@
 //! | [`parallel`] | the queue that makes several messages one packet (seed 002) |
 //! | [`ring`] | the DHT (seed 003) |
 //! | [`locality`] | groups of near peers (seeds 000 and 001) |
+//! | [`data_overlay`] | objects that refer to each other, wherever they are (seed 003) |
 //! | [`somo`] | the tree that gathers what machines report, and tells them (seed 003) |
 //! | [`node`] | all of it composed |
 
@@ -29,6 +30,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod contact;
+pub mod data_overlay;
 pub mod drops;
 pub mod envelope;
 pub mod id;

@@ -30,12 +30,14 @@ pub enum Protocol {
     Ring = 1,
     /// [`crate::locality`].
     Locality = 2,
+    /// [`crate::somo`].
+    Somo = 5,
 }
 
 impl Protocol {
     /// By its number on the wire.
     pub fn from_number(number: u8) -> Option<Protocol> {
-        [Protocol::Node, Protocol::Ring, Protocol::Locality]
+        [Protocol::Node, Protocol::Ring, Protocol::Locality, Protocol::Somo]
             .into_iter()
             .find(|protocol| *protocol as u8 == number)
     }

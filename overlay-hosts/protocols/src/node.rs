@@ -26,6 +26,7 @@ use crate::random::Random;
 use crate::replay::Replay;
 use crate::ring::{self, Ring};
 use crate::seal::{self, Identity};
+use crate::somo::{self, Somo};
 use crate::time::{Now, Time, Wall};
 
 /// The longest datagram, in octets: it fits IPv6's smallest MTU with its headers.
@@ -50,6 +51,8 @@ pub struct Config {
     pub ring: ring::Config,
     /// Groups of near peers; without, the node has none.
     pub locality: Option<locality::Config>,
+    /// The tree of all machines; without, the node takes no part in it.
+    pub somo: Option<somo::Config>,
     /// The queue.
     pub parallel: parallel::Config,
 }
@@ -69,10 +72,12 @@ pub enum Input<'a> {
         /// Its TTL or hop limit.
         ttl: u8,
     },
-    /// For the DHT.
+    /// For the DHT. Numbers of requests from 2^63 on are the node's own.
     Ring(ring::Command),
     /// For the group.
     Locality(locality::Command),
+    /// For the tree.
+    Somo(somo::Command),
     /// Ask these whether Xcast reaches them.
     Probe(Vec<Endpoint>),
 }
@@ -84,6 +89,8 @@ pub enum Event {
     Ring(ring::Event),
     /// News of the group.
     Locality(locality::Event),
+    /// News of the tree.
+    Somo(somo::Event),
     /// Xcast reaches this peer.
     XcastReaches(Endpoint),
     /// A host at this address speaks these versions, and not ours.
@@ -133,6 +140,7 @@ pub struct OverlayNode {
     traffic: Traffic,
     ring: Ring,
     locality: Option<Locality>,
+    somo: Option<Somo>,
     queue: parallel::Queue,
     outputs: VecDeque<Output<Event>>,
 }
@@ -156,6 +164,7 @@ impl OverlayNode {
         let locality = config.locality;
         let locality =
             locality.map(|config| Locality::new(config, me.clone(), stored.as_deref(), seed, now));
+        let somo = config.somo.map(|config| Somo::new(config, me.clone(), seed, now));
         OverlayNode {
             me,
             identity,
@@ -171,6 +180,7 @@ impl OverlayNode {
             traffic: Traffic::default(),
             ring,
             locality,
+            somo,
             queue: parallel::Queue::new(config.parallel),
             outputs: VecDeque::new(),
         }
@@ -189,6 +199,11 @@ impl OverlayNode {
     /// The group, if it has groups.
     pub fn locality(&self) -> Option<&Locality> {
         self.locality.as_ref()
+    }
+
+    /// The tree, if it takes part in it.
+    pub fn somo(&self) -> Option<&Somo> {
+        self.somo.as_ref()
     }
 
     /// The queue.
@@ -223,6 +238,7 @@ impl OverlayNode {
                 Some(locality) => locality.handle_input(locality::Input::Command(command), now),
                 None => Ok(()),
             },
+            Input::Somo(command) => self.command_somo(command, now),
             Input::Probe(to) => {
                 self.probe(to, now);
                 Ok(())
@@ -245,6 +261,11 @@ impl OverlayNode {
         {
             locality.handle_timeout(now);
         }
+        if let Some(somo) = &mut self.somo
+            && is_due(somo.poll_timeout())
+        {
+            somo.handle_timeout(now);
+        }
         if is_due(self.queue.poll_timeout()) {
             self.queue.handle_timeout(now.time);
         }
@@ -259,7 +280,8 @@ impl OverlayNode {
     /// When it wants to be woken, and why.
     pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
         let locality = self.locality.as_ref().and_then(Locality::poll_timeout);
-        let all = [self.ring.poll_timeout(), locality, self.queue.poll_timeout()];
+        let somo = self.somo.as_ref().and_then(Somo::poll_timeout);
+        let all = [self.ring.poll_timeout(), locality, somo, self.queue.poll_timeout()];
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
@@ -364,6 +386,10 @@ impl OverlayNode {
                 Some(locality) => locality.handle_input(locality::Input::Message(received), now),
                 None => Err(DropReason::UnknownProtocol),
             },
+            Protocol::Somo => match &mut self.somo {
+                Some(somo) => somo.handle_input(somo::Input::Message(received), now),
+                None => Err(DropReason::UnknownProtocol),
+            },
             Protocol::Node => self.handle_own(received, now),
         }
     }
@@ -416,9 +442,7 @@ impl OverlayNode {
 
     /// Lets all machines say what they have to say, until they are quiet.
     fn drain(&mut self, now: Now) {
-        while let Some(output) = self.ring.poll_output() {
-            self.take(output, Event::Ring, now);
-        }
+        self.drain_ring(now);
         while let Some(output) = self.locality.as_mut().and_then(Locality::poll_output) {
             self.take(output, Event::Locality, now);
         }
@@ -505,5 +529,6 @@ pub fn is_proved(record: &crate::swap::SwapRecord) -> bool {
 /// How long an answer to a probe holds: Xcast is used towards who has answered in this time.
 pub const XCAST_HOLDS: Duration = Duration::from_secs(15);
 
+mod layers;
 #[cfg(test)]
 mod tests;

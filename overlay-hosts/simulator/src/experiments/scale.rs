@@ -62,7 +62,7 @@ fn config() -> node::Config {
     };
     let locality = Some(locality::Config::default());
     let parallel = parallel::Config { groups_max: 0, ..parallel::Config::default() };
-    node::Config { ring, locality, parallel }
+    node::Config { ring, locality, parallel, ..node::Config::default() }
 }
 
 fn measure(nodes: usize, options: &Options, bar: &ProgressBar, report: &mut Report) {
@@ -117,7 +117,7 @@ fn measure(nodes: usize, options: &Options, bar: &ProgressBar, report: &mut Repo
 
 /// Every timer that is set or that costs much.
 fn timers_note() -> String {
-    let node::Config { ring, locality, parallel } = config();
+    let node::Config { ring, locality, parallel, .. } = config();
     let locality = locality.unwrap_or_default();
     format!(
         "leaf set {}, heartbeat {:?}, finger {:?}, lookup at most {:?}, hop timeout {:?} to {:?} \
