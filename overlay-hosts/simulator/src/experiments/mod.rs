@@ -11,6 +11,10 @@ mod ring_churn;
 mod ring_holders;
 mod rings;
 mod scale;
+mod somo_lag;
+mod somo_machines;
+mod somo_scale;
+mod somo_shape;
 mod xcast_savings;
 
 use std::path::PathBuf;
@@ -32,6 +36,9 @@ pub const ALL: &[Experiment] = &[
     queue_combining::EXPERIMENT,
     ring_churn::EXPERIMENT,
     scale::EXPERIMENT,
+    somo_shape::EXPERIMENT,
+    somo_lag::EXPERIMENT,
+    somo_scale::EXPERIMENT,
 ];
 
 /// Something that `overlay-sim run` can run.
