@@ -3,6 +3,7 @@
 //! `xcast-savings` on 600 routers has its whole table. Smaller than theirs: `locality-distance` ends at
 //! 4,000 hosts and `locality-groups` at 1,000, as 10,000 take five minutes each; 50 seeds of
 //! `locality-leader-crash`; `ring-churn` and `queue-combining` of 200 nodes; `scale` of 2,000.
+//! `somo-shape` ends at 100,000 machines, all of which run; `somo-lag` has 1,000, `somo-scale` 20,000.
 
 use indicatif::ProgressBar;
 use overlay_simulator::experiments::{ALL, Options, Scale};
@@ -100,4 +101,19 @@ fn a_large_overlay_stays_whole() {
         before.rsplit(' ').next().and_then(|count| count.parse::<usize>().ok()).unwrap_or(0)
     };
     assert!(count(" in the ring") >= 1_980 && count(" in groups") >= 1_980, "{note}");
+}
+
+#[test]
+fn machines_that_run_make_the_tree_that_is_computed_for_all_of_them() {
+    meets_its_targets("somo-shape");
+}
+
+#[test]
+fn the_root_s_view_is_as_old_as_it_may_be_and_whole_again_after_a_crash() {
+    meets_its_targets("somo-lag");
+}
+
+#[test]
+fn a_crowd_gathers_and_is_told() {
+    meets_its_targets("somo-scale");
 }

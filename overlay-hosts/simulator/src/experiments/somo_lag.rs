@@ -102,8 +102,8 @@ fn run(options: &Options, bar: &ProgressBar) -> Result<Report, Error> {
 
 fn config(synchronized: bool) -> node::Config {
     let ring = ring::Config {
-        leaf_set: 16,
-        heartbeat: Duration::from_secs(5),
+        leaf_set: 8,
+        heartbeat: Duration::from_secs(10),
         finger_interval: Duration::from_secs(60),
         lookup_timeout: Duration::from_secs(8),
         ..ring::Config::default()

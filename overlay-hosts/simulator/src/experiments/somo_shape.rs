@@ -8,7 +8,7 @@ use overlay_protocols::Time;
 use overlay_protocols::somo::{Config, Shape, Tree, parents};
 
 use super::somo_machines::{HOP, Machines, positions};
-use super::{Error, Experiment, Flag, Options, Scale};
+use super::{Error, Experiment, Flag, Options};
 use crate::report::{Report, Row, Target};
 
 /// See the module.
@@ -22,8 +22,6 @@ const SOURCE: &str = "seed 003 paragraphs 0055 to 0063";
 const DEGREES: [u32; 3] = [2, 8, 16];
 /// Up to so many machines run.
 const RUNNING_MAX: usize = 100_000;
-/// The same at the scale of every change.
-const RUNNING_MAX_CI: usize = 10_000;
 /// What the seed says of 2,000,000 nodes and a degree of 8 (paragraph 0063).
 const SEED: (usize, u32, f64) = (2_000_000, 8, 1.6);
 /// All have found their parents by then, and those above know.
@@ -42,11 +40,7 @@ fn run(options: &Options, bar: &ProgressBar) -> Result<Report, Error> {
             bar.set_message(format!("{nodes} nodes, k = {degree}"));
             let computed = parents(Tree::new(degree), &positions);
             rows(&Shape::of(&computed), degree, "static", &mut report);
-            let most = match options.scale {
-                Scale::Ci => RUNNING_MAX_CI,
-                Scale::Full => RUNNING_MAX,
-            };
-            if nodes <= most {
+            if nodes <= RUNNING_MAX {
                 let config = Config { degree, ..Config::default() };
                 let mut machines = Machines::new(config, positions.clone(), options.seed);
                 machines.run(Time(0) + SETTLING, |_| false);
