@@ -15,6 +15,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::contact::{Contact, Endpoint};
+use crate::data_overlay::{self, DataOverlay};
 use crate::drops::{DropReason, Drops};
 use crate::envelope::{self, Stamp};
 use crate::id::PeerId;
@@ -72,10 +73,12 @@ pub enum Input<'a> {
         /// Its TTL or hop limit.
         ttl: u8,
     },
-    /// For the DHT. Numbers of requests from 2^63 on are the node's own.
+    /// For the DHT. Numbers of requests from 2^62 on are the node's own.
     Ring(ring::Command),
     /// For the group.
     Locality(locality::Command),
+    /// For objects that refer to each other.
+    Data(data_overlay::Command),
     /// For the tree.
     Somo(somo::Command),
     /// Ask these whether Xcast reaches them.
@@ -89,6 +92,8 @@ pub enum Event {
     Ring(ring::Event),
     /// News of the group.
     Locality(locality::Event),
+    /// News of objects that refer to each other.
+    Data(data_overlay::Event),
     /// News of the tree.
     Somo(somo::Event),
     /// Xcast reaches this peer.
@@ -140,6 +145,7 @@ pub struct OverlayNode {
     traffic: Traffic,
     ring: Ring,
     locality: Option<Locality>,
+    data: DataOverlay,
     somo: Option<Somo>,
     queue: parallel::Queue,
     outputs: VecDeque<Output<Event>>,
@@ -180,6 +186,7 @@ impl OverlayNode {
             traffic: Traffic::default(),
             ring,
             locality,
+            data: layers::data_overlay(),
             somo,
             queue: parallel::Queue::new(config.parallel),
             outputs: VecDeque::new(),
@@ -238,6 +245,10 @@ impl OverlayNode {
                 Some(locality) => locality.handle_input(locality::Input::Command(command), now),
                 None => Ok(()),
             },
+            Input::Data(command) => {
+                self.data.handle_command(command);
+                Ok(())
+            }
             Input::Somo(command) => self.command_somo(command, now),
             Input::Probe(to) => {
                 self.probe(to, now);

@@ -375,7 +375,7 @@ impl Daemon {
                     Event::SpeaksVersions(address, versions) => {
                         tracing::warn!(%address, ?versions, "speaks other versions of the protocol");
                     }
-                    Event::XcastReaches(_) => {}
+                    Event::XcastReaches(_) | Event::Data(_) | Event::Somo(_) => {}
                 }
             }
         }

@@ -2,14 +2,22 @@
 //! look up is looked up there.
 
 use super::{Event, OverlayNode};
+use crate::data_overlay::{self, DataOverlay};
 use crate::drops::DropReason;
 use crate::machine::Output;
 use crate::somo::{self, Somo};
 use crate::time::Now;
 use crate::{contact::Contact, ring};
 
+/// Numbers of requests from here on are the data overlay's.
+const DATA_REQUESTS: u64 = 1 << 62;
 /// Numbers of requests from here on are the tree's.
 const SOMO_REQUESTS: u64 = 1 << 63;
+
+/// One that numbers its requests so.
+pub(super) fn data_overlay() -> DataOverlay {
+    DataOverlay::new(DATA_REQUESTS)
+}
 
 impl OverlayNode {
     /// Something is asked of the tree.
@@ -34,6 +42,9 @@ impl OverlayNode {
             }
             let zone = self.ring.is_joined().then(|| self.ring.zone_after());
             self.tell_somo(somo::Command::Zone(zone), now);
+            if self.drain_data(now) {
+                continue;
+            }
             let Some(output) = self.somo.as_mut().and_then(Somo::poll_output) else { return };
             match output {
                 Output::Event(somo::Event::Find { request, key }) => {
@@ -46,8 +57,25 @@ impl OverlayNode {
         }
     }
 
+    /// Whether the data overlay has had something to say.
+    fn drain_data(&mut self, now: Now) -> bool {
+        let Some(output) = self.data.poll_output() else { return false };
+        match output {
+            Output::Event(data_overlay::Event::Ask(command)) => {
+                self.count(|node| node.ring.handle_input(ring::Input::Command(command), now));
+            }
+            output => self.take(output, Event::Data, now),
+        }
+        true
+    }
+
     /// What the ring says to nobody but a layer goes there.
     fn for_layers(&mut self, output: Output<ring::Event>, now: Now) -> Option<Output<ring::Event>> {
+        if let Output::Event(event) = &output
+            && self.data.answered(event)
+        {
+            return None;
+        }
         let (request, owner): (u64, Option<Contact>) = match &output {
             Output::Event(ring::Event::Found { request, owner, .. }) => {
                 (*request, Some(owner.clone()))

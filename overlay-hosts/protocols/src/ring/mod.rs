@@ -236,6 +236,10 @@ impl Ring {
                 }
                 self.look_up(key, lookup::Goal::Insert { request, value, tries: 0 }, now);
             }
+            Command::Delete { request, key } => {
+                let value = Vec::new();
+                self.look_up(key, lookup::Goal::Insert { request, value, tries: 0 }, now);
+            }
             Command::Get { request, key } => {
                 self.look_up(key, lookup::Goal::Get { request, tries: 0 }, now);
             }
