@@ -27,6 +27,11 @@ impl Child {
         &self.contact
     }
 
+    /// Who represents it.
+    pub(super) fn node(&self) -> VirtualNode {
+        self.heading.node
+    }
+
     /// What its report is about.
     pub(super) fn span(&self) -> &Span {
         &self.heading.span
@@ -212,13 +217,15 @@ impl Somo {
         let keys: Vec<_> = keys.filter(|key| !self.owns(*key)).take(HEIRS_MAX).collect();
         self.children.retain(|child| !is_gone(child));
         for key in keys {
-            self.request = self.request.wrapping_add(1);
+            let request = self.next_request();
             self.heirs.truncate(HEIRS_MAX - 1);
-            self.heirs.insert(0, self.request);
-            self.out.event(Event::Find { request: self.request, key });
+            self.heirs.insert(0, request);
+            self.out.event(Event::Find { request, key });
         }
         self.settle(before, now);
         self.finish_round(now);
+        self.forget_subscribers(now);
+        self.renew(now);
     }
 
     /// Who owns the key of a child that is gone is known.

@@ -13,6 +13,16 @@ pub const NEWS_LEN_MAX: usize = 896;
 pub const CHILDREN_MAX: usize = 256;
 /// Pieces of news that a root sends down in a second; more are dropped.
 pub const NEWS_PER_SECOND_MAX: u32 = 16;
+/// Queries under way at once.
+pub const QUERIES_MAX: usize = 16;
+/// Machines that one query asks, or takes reports of; then it ends, incomplete.
+pub const QUERY_ASKED_MAX: usize = 16 * 1024;
+/// Queries that a machine has registered elsewhere at once.
+pub const SUBSCRIPTIONS_MAX: usize = 16;
+/// Queries of others that are registered at a machine at once.
+pub const SUBSCRIBERS_MAX: usize = 64;
+/// The longest query, octets.
+pub const QUERY_LEN_MAX: usize = 256;
 /// Calls for reports that a machine may have missed before it gives its children up.
 const MISSED_MAX: u32 = 1000;
 

@@ -104,6 +104,7 @@ impl Somo {
             return self.report_up(round.number, now);
         }
         self.report = self.merged(now);
+        self.answer_subscribers();
         self.tell_gathered();
     }
 

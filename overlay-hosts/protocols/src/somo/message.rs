@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{NEWS_LEN_MAX, REPORT_LEN_MAX};
+use super::config::{CHILDREN_MAX, NEWS_LEN_MAX, QUERY_LEN_MAX, REPORT_LEN_MAX};
+use super::query::Page;
 use super::tree::{LEVEL_MAX, Range, VirtualNode};
 use crate::contact::Contact;
 
@@ -85,6 +86,16 @@ pub(super) enum Message {
     Publish { hops: u8, range: Range, news: Vec<u8> },
     /// On its way down.
     News { serial: u64, hops: u8, range: Range, news: Vec<u8> },
+    /// What do you know of the machines in a range? `raw`: of each. Of your children from this on.
+    Ask { nonce: u32, range: Range, raw: bool, from: Option<VirtualNode> },
+    /// This.
+    Told { nonce: u32, page: Page },
+    /// Answer this query with each of your reports, as the owner of a virtual node's key.
+    Subscribe { node: VirtualNode, me: Contact, query: Vec<u8> },
+    /// I will.
+    Subscribed { name: u32 },
+    /// The answer now.
+    Matched { name: u32, answer: Vec<u8> },
 }
 
 impl Message {
@@ -98,6 +109,9 @@ impl Message {
             Message::Publish { hops, news, .. } | Message::News { hops, news, .. } => {
                 news.len() <= NEWS_LEN_MAX && *hops <= LEVEL_MAX
             }
+            Message::Told { page, .. } => page.branches.len() <= CHILDREN_MAX,
+            Message::Subscribe { query, .. } => query.len() <= QUERY_LEN_MAX,
+            Message::Matched { answer, .. } => answer.len() <= REPORT_LEN_MAX,
             _ => true,
         }
     }

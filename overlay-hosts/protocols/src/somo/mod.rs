@@ -10,6 +10,8 @@
 //!    links; all that is known of a child is soft, and goes when nothing comes any more.
 //! 3. **Gather** (`gather`, `op`): reports go up at their own times, or when the root calls.
 //! 4. **Disseminate** (`news`): to all machines, or those in a range.
+//! 5. **Ask** (`query`, `subscriptions`): for the machines in a range, once; or of a part of the tree, with
+//!    each of its reports.
 //!
 //! It knows no ring: whoever drives it tells its zone, and finds owners of keys when it asks for one.
 
@@ -20,7 +22,9 @@ mod message;
 mod news;
 mod op;
 mod parent;
+mod query;
 mod shape;
+mod subscriptions;
 mod tree;
 mod wide;
 
@@ -43,6 +47,8 @@ use children::Child;
 use gather::Round;
 use message::Message;
 use parent::Parent;
+use query::Query;
+use subscriptions::{Subscriber, Subscription};
 
 /// What goes in.
 pub enum Input<'a> {
@@ -78,6 +84,31 @@ pub enum Command {
         /// What.
         news: Vec<u8>,
     },
+    /// What do the machines in a range report? [`Event::Answered`] says; with `raw` also each of
+    /// them, by [`Event::Listed`].
+    Query {
+        /// The asker's number.
+        request: u64,
+        /// Whose positions.
+        range: Range,
+        /// Whether each is wanted, not only all together.
+        raw: bool,
+    },
+    /// Tell me the answer to a query ([`Op::answer`]) whenever it is another, of what reports to the
+    /// machine at a virtual node's key: to the root of the tree from all machines.
+    Subscribe {
+        /// The asker's number.
+        request: u64,
+        /// Where.
+        node: VirtualNode,
+        /// The query, at most [`QUERY_LEN_MAX`] octets, which the op has to understand.
+        query: Vec<u8>,
+    },
+    /// Do not any more.
+    Unsubscribe {
+        /// The number of the subscription.
+        request: u64,
+    },
 }
 
 /// What it tells, and what it asks for.
@@ -104,6 +135,36 @@ pub enum Event {
         /// What.
         news: Vec<u8>,
     },
+    /// Some of the machines that a query was for, and what each reports.
+    Listed {
+        /// The asker's number.
+        request: u64,
+        /// Positions and reports.
+        entries: Vec<(RingId, Vec<u8>)>,
+    },
+    /// The answer to a query.
+    Answered {
+        /// The asker's number.
+        request: u64,
+        /// How many machines there are in the range.
+        machines: u32,
+        /// What [`Op::merge`] has made of their reports.
+        report: Vec<u8>,
+        /// Whether everybody has answered who was asked.
+        complete: bool,
+    },
+    /// A subscription has another answer.
+    Matched {
+        /// The number of the subscription.
+        request: u64,
+        /// The answer.
+        answer: Vec<u8>,
+    },
+    /// A subscription is not possible: too many, too long, or at no virtual node.
+    Refused {
+        /// Its number.
+        request: u64,
+    },
 }
 
 /// One machine in the tree.
@@ -128,6 +189,9 @@ pub struct Somo {
     request: u32,
     /// Lookups of keys at which children were that are gone.
     heirs: Vec<u32>,
+    queries: Vec<Query>,
+    subscriptions: Vec<Subscription>,
+    subscribers: Vec<Subscriber>,
     round: Option<Round>,
     /// The number of the last call.
     called: u32,
@@ -161,6 +225,9 @@ impl Somo {
             serial: random.number() as u32 >> 1,
             request: 0,
             heirs: Vec::new(),
+            queries: Vec::new(),
+            subscriptions: Vec::new(),
+            subscribers: Vec::new(),
             round: None,
             called: 0,
             report_at: now.time + random.up_to(config.interval),
@@ -190,6 +257,13 @@ impl Somo {
             Input::Command(Command::Publish { range, news }) if news.len() <= NEWS_LEN_MAX => {
                 self.publish(LEVEL_MAX, range, news, now)?;
             }
+            Input::Command(Command::Query { request, range, raw }) => {
+                self.query(request, range, raw, now);
+            }
+            Input::Command(Command::Subscribe { request, node, query }) => {
+                self.subscribe(request, node, query, now);
+            }
+            Input::Command(Command::Unsubscribe { request }) => self.unsubscribe(request),
             Input::Command(Command::Sample(_) | Command::Publish { .. }) => {}
         }
         Ok(())
@@ -199,6 +273,7 @@ impl Somo {
     pub fn handle_timeout(&mut self, now: Now) {
         self.round_timeout(now);
         self.parent_timeout(now);
+        self.query_timeouts(now);
         if self.keep_at <= now.time {
             self.keep_links(now);
         }
@@ -229,7 +304,11 @@ impl Somo {
             (self.report_at, "report"),
             (self.settle_at, "settle"),
         ];
-        all.into_iter().min_by_key(|(at, _)| *at).filter(|(at, _)| *at != Time::NEVER)
+        let queries = self.queries.iter().map(|query| (query.due, "query"));
+        all.into_iter()
+            .chain(queries)
+            .min_by_key(|(at, _)| *at)
+            .filter(|(at, _)| *at != Time::NEVER)
     }
 
     /// Who represents it; `None` if it is not part of the ring.
@@ -312,6 +391,15 @@ impl Somo {
             Message::News { serial, hops, range, news } => {
                 self.hear(sender, serial, hops, range, news)
             }
+            Message::Ask { nonce, range, raw, from: after } => {
+                self.asked(nonce, range, raw, after, from, now)
+            }
+            Message::Told { nonce, page } => self.told(nonce, page, sender, now),
+            Message::Subscribe { node, me, query } => {
+                self.subscribed_here(node, me, query, from, now)
+            }
+            Message::Subscribed { name } => self.subscribed(name, sender),
+            Message::Matched { name, answer } => self.matched(name, &answer, sender),
         }
     }
 
@@ -325,6 +413,11 @@ impl Somo {
             false if contact.swap.is_some() => Err(DropReason::UnprovedPosition),
             false => Err(DropReason::Malformed),
         }
+    }
+
+    fn next_request(&mut self) -> u32 {
+        self.request = self.request.wrapping_add(1);
+        self.request
     }
 
     fn is_parent(&self, sender: PeerId) -> bool {

@@ -13,7 +13,7 @@ use crate::time::{Now, Time};
 /// How often the host of a reference is asked before the key is looked up.
 const ASKED_MAX: u32 = 2;
 /// How many times as long as for an answer of one machine a lookup is waited for: it asks several.
-const LOOKUP_PATIENCE: u32 = 8;
+pub(super) const LOOKUP_PATIENCE: u32 = 8;
 
 /// A machine's parent, and what is known of it.
 #[derive(Clone, Debug, Default)]
@@ -76,8 +76,8 @@ impl Somo {
         let Some(reference) = &mut self.parent.reference else { return };
         reference.host = None;
         let key = reference.key;
-        self.request = self.request.wrapping_add(1);
-        let (request, due) = (self.request, now.time + self.config.answer * LOOKUP_PATIENCE);
+        let request = self.next_request();
+        let due = now.time + self.config.answer * LOOKUP_PATIENCE;
         self.parent.state = State::Sought { request, due };
         self.out.event(Event::Find { request, key });
     }
@@ -87,7 +87,12 @@ impl Somo {
         let is_parents =
             matches!(self.parent.state, State::Sought { request: sought, .. } if sought == request);
         if !is_parents {
-            return self.found_heir(request, owner);
+            let is_else = self.found_root(request, owner.as_ref(), now)
+                || self.found_host(request, owner.as_ref(), now);
+            if !is_else {
+                self.found_heir(request, owner);
+            }
+            return;
         }
         match owner.filter(|owner| owner.id != self.me.id) {
             Some(owner) => {
@@ -135,6 +140,7 @@ impl Somo {
         self.settle_at = Time::NEVER;
         let old = core::mem::take(&mut self.report);
         self.report = self.merged(now);
+        self.answer_subscribers();
         if self.parent.host().is_none() {
             return;
         }

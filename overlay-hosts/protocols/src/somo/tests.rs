@@ -3,6 +3,7 @@
 mod fleet;
 mod hostile;
 mod nodes;
+mod queries;
 
 use core::time::Duration;
 use std::collections::BTreeSet;

@@ -280,6 +280,11 @@ impl Fleet {
         self.events[place].iter().filter_map(gathered).collect()
     }
 
+    /// All that a machine has told.
+    pub(super) fn told(&self, place: usize) -> Vec<Event> {
+        self.events[place].iter().map(|(_, event)| event.clone()).collect()
+    }
+
     pub(super) fn news(&self, place: usize) -> Vec<Vec<u8>> {
         let news = |(_, event): &(Time, Event)| match event {
             Event::News { news, .. } => Some(news.clone()),
