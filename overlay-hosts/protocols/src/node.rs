@@ -7,6 +7,7 @@
 //! 4. The driver decides how a message leaves: once for all of its receivers by Xcast, or to each
 //!    one alone; [`OverlayNode::datagram`] makes the octets of either.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -28,6 +29,7 @@ use crate::replay::Replay;
 use crate::ring::{self, Ring};
 use crate::seal::{self, Identity};
 use crate::somo::{self, Somo};
+use crate::swap::SwapRecord;
 use crate::time::{Now, Time, Wall};
 
 /// The longest datagram, in octets: it fits IPv6's smallest MTU with its headers.
@@ -147,6 +149,8 @@ pub struct OverlayNode {
     locality: Option<Locality>,
     data: DataOverlay,
     somo: Option<Somo>,
+    /// The position that it takes when it has left its own.
+    exchanged: Option<Box<SwapRecord>>,
     queue: parallel::Queue,
     outputs: VecDeque<Output<Event>>,
 }
@@ -164,13 +168,14 @@ impl OverlayNode {
         seed: u64,
         now: Now,
     ) -> OverlayNode {
+        let me = layers::restore_position(me, restored);
         let stored = restored(ring::STORE_KEY);
         let ring = Ring::new(config.ring, me.clone(), stored.as_deref(), seed, now);
         let stored = restored(locality::STORE_KEY);
         let locality = config.locality;
         let locality =
             locality.map(|config| Locality::new(config, me.clone(), stored.as_deref(), seed, now));
-        let somo = config.somo.map(|config| Somo::new(config, me.clone(), seed, now));
+        let somo = config.somo.map(|config| layers::somo(config, &me, &identity, seed, now));
         OverlayNode {
             me,
             identity,
@@ -188,6 +193,7 @@ impl OverlayNode {
             locality,
             data: layers::data_overlay(),
             somo,
+            exchanged: None,
             queue: parallel::Queue::new(config.parallel),
             outputs: VecDeque::new(),
         }
@@ -533,7 +539,7 @@ impl OverlayNode {
 }
 
 /// Whether a record of a swap is signed by both.
-pub fn is_proved(record: &crate::swap::SwapRecord) -> bool {
+pub fn is_proved(record: &SwapRecord) -> bool {
     record.is_proved(seal::verify)
 }
 
@@ -541,5 +547,8 @@ pub fn is_proved(record: &crate::swap::SwapRecord) -> bool {
 pub const XCAST_HOLDS: Duration = Duration::from_secs(15);
 
 mod layers;
+
+pub use layers::POSITION_KEY;
+
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,16 @@
 //! The ring, and the layers above that live by it: they are told what their zone is, and what they
 //! look up is looked up there.
 
-use super::{Event, OverlayNode};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::{Event, OverlayNode, Restored};
 use crate::data_overlay::{self, DataOverlay};
 use crate::drops::DropReason;
-use crate::machine::Output;
+use crate::machine::{Output, decode, encode};
+use crate::seal::Identity;
 use crate::somo::{self, Somo};
+use crate::swap::SwapRecord;
 use crate::time::Now;
 use crate::{contact::Contact, ring};
 
@@ -17,6 +22,36 @@ const SOMO_REQUESTS: u64 = 1 << 63;
 /// One that numbers its requests so.
 pub(super) fn data_overlay() -> DataOverlay {
     DataOverlay::new(DATA_REQUESTS)
+}
+
+/// Under which name the position is stored that was exchanged for a node's own.
+pub const POSITION_KEY: &str = "position";
+
+/// The tree's machine of a node; one that proves nothing has no key.
+pub(super) fn somo(
+    config: somo::Config,
+    me: &Contact,
+    identity: &Identity,
+    seed: u64,
+    now: Now,
+) -> Somo {
+    let mut somo = Somo::new(config, me.clone(), seed, now);
+    if identity.seal.is_proof() {
+        let key = somo::Input::Command(somo::Command::Key(identity.key));
+        // A command is never dropped.
+        let _taken = somo.handle_input(key, now);
+    }
+    somo
+}
+
+/// Who a node is after a restart: it stands where it stood, if it has exchanged its position.
+pub(super) fn restore_position(me: Contact, restored: Restored<'_>) -> Contact {
+    let record: Option<SwapRecord> = restored(POSITION_KEY).and_then(|bytes| decode(&bytes));
+    let is_ours = |record: &SwapRecord| record.position_of(me.id).is_some();
+    match record.filter(|record| is_ours(record) && super::is_proved(record)) {
+        Some(record) if me.swap.is_none() => Contact { swap: Some(Box::new(record)), ..me },
+        _ => me,
+    }
 }
 
 impl OverlayNode {
@@ -36,6 +71,9 @@ impl OverlayNode {
     pub(super) fn drain_ring(&mut self, now: Now) {
         loop {
             while let Some(output) = self.ring.poll_output() {
+                if output == Output::Event(ring::Event::Left) {
+                    self.take_place(now);
+                }
                 if let Some(output) = self.for_layers(output, now) {
                     self.take(output, Event::Ring, now);
                 }
@@ -52,9 +90,31 @@ impl OverlayNode {
                     let command = ring::Command::Lookup { request, key };
                     self.count(|node| node.ring.handle_input(ring::Input::Command(command), now));
                 }
+                Output::Event(somo::Event::Sign { mut record, place }) => {
+                    record.sign(place, |signed| self.identity.seal.seal(signed));
+                    self.tell_somo(somo::Command::Signed(record), now);
+                }
+                Output::Event(somo::Event::Exchanged { record }) => {
+                    self.put(Output::Store { key: POSITION_KEY, bytes: encode(&record) });
+                    self.exchanged = Some(record.clone());
+                    self.count(|node| {
+                        node.ring.handle_input(ring::Input::Command(ring::Command::Leave), now)
+                    });
+                    self.put(Output::Event(Event::Somo(somo::Event::Exchanged { record })));
+                }
                 output => self.take(output, Event::Somo, now),
             }
         }
+    }
+
+    /// It has left its place: if there is another for it, it joins there.
+    fn take_place(&mut self, now: Now) {
+        let Some(record) = self.exchanged.take() else { return };
+        self.me.swap = Some(record);
+        self.ring.stand_at(self.me.clone(), now);
+        self.somo = self.somo.as_ref().map(|somo| somo.moved_to(self.me.clone(), now));
+        let join = ring::Command::Join(Vec::new());
+        self.count(|node| node.ring.handle_input(ring::Input::Command(join), now));
     }
 
     /// Whether the data overlay has had something to say.

@@ -44,6 +44,9 @@ pub struct Config {
     pub missed: u32,
     /// How long an answer is waited for; the parent is asked twice.
     pub answer: Duration,
+    /// By how much somebody's score ([`Op::best`]) has to be above the root's for them to exchange
+    /// their places (paragraph 0061); none: they never do. Peers who prove nothing never do, either.
+    pub exchange: Option<u32>,
     /// What is done with reports on their way up, and with news on their way down.
     pub op: &'static dyn Op,
 }
@@ -57,6 +60,7 @@ impl Default for Config {
             heartbeat: Duration::from_secs(15),
             missed: 3,
             answer: Duration::from_secs(1),
+            exchange: None,
             op: &Pool,
         }
     }

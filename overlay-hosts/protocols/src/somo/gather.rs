@@ -45,6 +45,7 @@ impl Somo {
                 self.report_up(0, now);
                 if is_root {
                     self.tell_gathered();
+                    self.consider_exchange(now);
                 }
             }
         }
@@ -106,6 +107,7 @@ impl Somo {
         self.report = self.merged(now);
         self.answer_subscribers();
         self.tell_gathered();
+        self.consider_exchange(now);
     }
 
     fn tell_gathered(&mut self) {

@@ -1,5 +1,6 @@
 //! What machines of a tree say to each other, and how long it may be.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use super::config::{CHILDREN_MAX, NEWS_LEN_MAX, QUERY_LEN_MAX, REPORT_LEN_MAX};
 use super::query::Page;
 use super::tree::{LEVEL_MAX, Range, VirtualNode};
 use crate::contact::Contact;
+use crate::swap::SwapRecord;
 
 /// What a report is about: the machines of a part of the physical tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +98,12 @@ pub(super) enum Message {
     Subscribed { name: u32 },
     /// The answer now.
     Matched { name: u32, answer: Vec<u8> },
+    /// Take my place, and I yours: I am the root, and this is my key.
+    Offer { me: Contact, key: [u8; 32] },
+    /// I will; I have signed this.
+    Accept { record: Box<SwapRecord> },
+    /// So have I.
+    Done { record: Box<SwapRecord> },
 }
 
 impl Message {

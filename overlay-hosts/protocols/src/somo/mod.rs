@@ -12,11 +12,14 @@
 //! 4. **Disseminate** (`news`): to all machines, or those in a range.
 //! 5. **Ask** (`query`, `subscriptions`): for the machines in a range, once; or of a part of the tree, with
 //!    each of its reports.
+//! 6. **Exchange** (`exchange`): the most capable machine takes the root's place.
 //!
 //! It knows no ring: whoever drives it tells its zone, and finds owners of keys when it asks for one.
 
 mod children;
+mod commands;
 mod config;
+mod exchange;
 mod gather;
 mod message;
 mod news;
@@ -31,7 +34,9 @@ mod wide;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+pub use commands::{Command, Event};
 pub use config::*;
+pub use exchange::place_of;
 pub use message::Span;
 pub use op::{CLASSES_MAX, Op, Pool, SUMS_MAX, Statistics, TOP_MAX};
 pub use shape::{Shape, owner, parents};
@@ -44,6 +49,7 @@ use crate::machine::{Class, Outbox, Output, Protocol, Received, decode};
 use crate::random::Random;
 use crate::time::{Now, Time};
 use children::Child;
+use exchange::Exchange;
 use gather::Round;
 use message::Message;
 use parent::Parent;
@@ -56,115 +62,6 @@ pub enum Input<'a> {
     Message(Received<'a>),
     /// Somebody wants something.
     Command(Command),
-}
-
-/// What can be asked of it, and what it has to be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Its zone on the ring is (this, its position] from now on, the whole ring if both are equal;
-    /// `None`: it is part of none.
-    Zone(Option<RingId>),
-    /// The answer to [`Event::Find`]; no owner: it was not found.
-    Found {
-        /// The number of what was asked.
-        request: u32,
-        /// Who owns the key.
-        owner: Option<Contact>,
-    },
-    /// Report this from now on: what [`Op::own`] makes a report of. Longer than [`REPORT_LEN_MAX`]
-    /// it is not taken.
-    Sample(Vec<u8>),
-    /// Gather now, from all machines below this one; the root does so by itself.
-    Gather,
-    /// Tell all machines in a range, wherever this one is in the tree. Longer than [`NEWS_LEN_MAX`]
-    /// it is not taken.
-    Publish {
-        /// For whom.
-        range: Range,
-        /// What.
-        news: Vec<u8>,
-    },
-    /// What do the machines in a range report? [`Event::Answered`] says; with `raw` also each of
-    /// them, by [`Event::Listed`].
-    Query {
-        /// The asker's number.
-        request: u64,
-        /// Whose positions.
-        range: Range,
-        /// Whether each is wanted, not only all together.
-        raw: bool,
-    },
-    /// Tell me the answer to a query ([`Op::answer`]) whenever it is another, of what reports to the
-    /// machine at a virtual node's key: to the root of the tree from all machines.
-    Subscribe {
-        /// The asker's number.
-        request: u64,
-        /// Where.
-        node: VirtualNode,
-        /// The query, at most [`QUERY_LEN_MAX`] octets, which the op has to understand.
-        query: Vec<u8>,
-    },
-    /// Do not any more.
-    Unsubscribe {
-        /// The number of the subscription.
-        request: u64,
-    },
-}
-
-/// What it tells, and what it asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Whose is this key? [`Command::Found`] is to answer.
-    Find {
-        /// The number of the question.
-        request: u32,
-        /// The key.
-        key: RingId,
-    },
-    /// What was gathered from all machines below this one, itself included: from all, if it is the root.
-    Gathered {
-        /// From how many, and where they are.
-        span: Span,
-        /// What [`Op::merge`] has made of their reports.
-        report: Vec<u8>,
-    },
-    /// News for this machine.
-    News {
-        /// A number that no other news of its root has.
-        serial: u64,
-        /// What.
-        news: Vec<u8>,
-    },
-    /// Some of the machines that a query was for, and what each reports.
-    Listed {
-        /// The asker's number.
-        request: u64,
-        /// Positions and reports.
-        entries: Vec<(RingId, Vec<u8>)>,
-    },
-    /// The answer to a query.
-    Answered {
-        /// The asker's number.
-        request: u64,
-        /// How many machines there are in the range.
-        machines: u32,
-        /// What [`Op::merge`] has made of their reports.
-        report: Vec<u8>,
-        /// Whether everybody has answered who was asked.
-        complete: bool,
-    },
-    /// A subscription has another answer.
-    Matched {
-        /// The number of the subscription.
-        request: u64,
-        /// The answer.
-        answer: Vec<u8>,
-    },
-    /// A subscription is not possible: too many, too long, or at no virtual node.
-    Refused {
-        /// Its number.
-        request: u64,
-    },
 }
 
 /// One machine in the tree.
@@ -190,6 +87,9 @@ pub struct Somo {
     /// Lookups of keys at which children were that are gone.
     heirs: Vec<u32>,
     queries: Vec<Query>,
+    exchange: Option<Exchange>,
+    /// Its public key, if it can prove who it is.
+    key: Option<[u8; 32]>,
     subscriptions: Vec<Subscription>,
     subscribers: Vec<Subscriber>,
     round: Option<Round>,
@@ -226,6 +126,8 @@ impl Somo {
             request: 0,
             heirs: Vec::new(),
             queries: Vec::new(),
+            exchange: None,
+            key: None,
             subscriptions: Vec::new(),
             subscribers: Vec::new(),
             round: None,
@@ -263,6 +165,8 @@ impl Somo {
             Input::Command(Command::Subscribe { request, node, query }) => {
                 self.subscribe(request, node, query, now);
             }
+            Input::Command(Command::Key(key)) => self.key = Some(key),
+            Input::Command(Command::Signed(record)) => self.signed(record),
             Input::Command(Command::Unsubscribe { request }) => self.unsubscribe(request),
             Input::Command(Command::Sample(_) | Command::Publish { .. }) => {}
         }
@@ -274,6 +178,7 @@ impl Somo {
         self.round_timeout(now);
         self.parent_timeout(now);
         self.query_timeouts(now);
+        self.exchange_timeout(now);
         if self.keep_at <= now.time {
             self.keep_links(now);
         }
@@ -300,6 +205,7 @@ impl Somo {
         let all = [
             (self.round.as_ref().map_or(Time::NEVER, |round| round.due), "round"),
             (self.parent.due(), "parent"),
+            (self.exchange.as_ref().map_or(Time::NEVER, |exchange| exchange.due), "exchange"),
             (self.keep_at, "heartbeat"),
             (self.report_at, "report"),
             (self.settle_at, "settle"),
@@ -331,6 +237,17 @@ impl Somo {
         self.children.iter().map(Child::contact)
     }
 
+    /// The same machine as it was told to be, at another position: part of no ring yet.
+    #[must_use]
+    pub(crate) fn moved_to(&self, me: Contact, now: Now) -> Somo {
+        let mut random = self.random.clone();
+        let mut moved = Somo::new(self.config, me, random.number(), now);
+        (moved.key, moved.sample) = (self.key, self.sample.clone());
+        // They are renewed with the next heartbeat.
+        moved.subscriptions = self.subscriptions.clone();
+        moved
+    }
+
     /// The last report that it has sent up, or has gathered as the root.
     pub fn report(&self) -> &[u8] {
         &self.report
@@ -355,7 +272,8 @@ impl Somo {
         self.after = after;
         let Some(after) = after else {
             self.children.clear();
-            self.parent = Parent::default();
+            (self.parent, self.exchange) = (Parent::default(), None);
+            self.end_queries();
             (self.round, self.keep_at, self.settle_at) = (None, Time::NEVER, Time::NEVER);
             return;
         };
@@ -399,6 +317,9 @@ impl Somo {
                 self.subscribed_here(node, me, query, from, now)
             }
             Message::Subscribed { name } => self.subscribed(name, sender),
+            Message::Offer { me, key } => self.offered(me, key, from, now),
+            Message::Accept { record } => self.accepted(record, from),
+            Message::Done { record } => self.done(record, from),
             Message::Matched { name, answer } => self.matched(name, &answer, sender),
         }
     }

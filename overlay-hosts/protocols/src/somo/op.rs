@@ -36,6 +36,13 @@ pub trait Op: Debug + Sync {
         let _ = query;
         Some(report.to_vec())
     }
+
+    /// The score and the place ([`place_of`](super::place_of)) of the most capable machine that a
+    /// report names, if it does: what the merge-sort on the way up has put first (paragraph 0061).
+    fn best(&self, report: &[u8]) -> Option<(u32, u64)> {
+        let _ = report;
+        None
+    }
 }
 
 /// Sums of one report at most.
@@ -127,6 +134,10 @@ impl Op for Pool {
 
     fn is_report(&self, report: &[u8]) -> bool {
         Statistics::read(report).is_some()
+    }
+
+    fn best(&self, report: &[u8]) -> Option<(u32, u64)> {
+        Statistics::read(report)?.top.first().copied()
     }
 
     fn merge(&self, reports: &[&[u8]]) -> Vec<u8> {

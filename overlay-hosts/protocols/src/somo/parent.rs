@@ -88,7 +88,8 @@ impl Somo {
             matches!(self.parent.state, State::Sought { request: sought, .. } if sought == request);
         if !is_parents {
             let is_else = self.found_root(request, owner.as_ref(), now)
-                || self.found_host(request, owner.as_ref(), now);
+                || self.found_host(request, owner.as_ref(), now)
+                || self.found_partner(request, owner.as_ref(), now);
             if !is_else {
                 self.found_heir(request, owner);
             }

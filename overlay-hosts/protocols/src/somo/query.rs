@@ -123,8 +123,19 @@ impl Somo {
             query.asked = Some(stop);
             return self.ask_stop(query, now);
         }
+        self.tell_answer(query);
+    }
+
+    fn tell_answer(&mut self, query: Query) {
         let Query { request, machines, merged: report, complete, .. } = query;
         self.out.event(Event::Answered { request, machines, report, complete });
+    }
+
+    /// There is no tree any more that could be asked.
+    pub(super) fn end_queries(&mut self) {
+        for query in core::mem::take(&mut self.queries) {
+            self.tell_answer(Query { complete: false, ..query });
+        }
     }
 
     fn ask_stop(&mut self, mut query: Query, now: Now) {

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::vec::Vec;
 
 use super::super::*;
@@ -33,6 +33,9 @@ pub(super) struct Fleet {
     config: Config,
     random: Random,
     machines: Vec<Option<Somo>>,
+    timers: BTreeSet<(Time, usize)>,
+    /// Each one's entry among the timers.
+    armed: Vec<Time>,
     contacts: Vec<Contact>,
     ring: BTreeMap<RingId, usize>,
     arrivals: BTreeMap<(Time, u64), (usize, Arrival)>,
@@ -48,6 +51,14 @@ pub(super) fn contact(place: usize, random: &mut Random) -> Contact {
     Contact::new(id, SocketAddr::from(([10, 0, a, b], 9000)))
 }
 
+/// The place of a machine by its address.
+fn place_of(to: &Endpoint) -> usize {
+    match to.address.ip() {
+        IpAddr::V4(ip) => usize::from(u16::from_be_bytes([ip.octets()[2], ip.octets()[3]])),
+        IpAddr::V6(_) => panic!(),
+    }
+}
+
 impl Fleet {
     pub(super) fn new(config: Config, seed: u64) -> Fleet {
         Fleet {
@@ -56,6 +67,8 @@ impl Fleet {
             config,
             random: Random::new(seed, 99),
             machines: Vec::new(),
+            timers: BTreeSet::new(),
+            armed: Vec::new(),
             contacts: Vec::new(),
             ring: BTreeMap::new(),
             arrivals: BTreeMap::new(),
@@ -75,6 +88,7 @@ impl Fleet {
         self.ring.insert(contact.position(), place);
         let somo = Somo::new(self.config, contact.clone(), place as u64, self.at());
         self.machines.push(Some(somo));
+        self.armed.push(Time::NEVER);
         self.events.push(Vec::new());
         self.contacts.push(contact.clone());
         self.tell_zone(place);
@@ -86,6 +100,7 @@ impl Fleet {
     pub(super) fn crash(&mut self, gone: &BTreeSet<usize>, detection: Duration) {
         for place in gone {
             self.machines[*place] = None;
+            self.timers.remove(&(self.armed[*place], *place));
             self.ring.remove(&self.contacts[*place].position());
         }
         let heirs: BTreeSet<usize> =
@@ -160,11 +175,11 @@ impl Fleet {
             match output {
                 Output::Send(send) => {
                     for (index, to) in send.to.iter().enumerate() {
-                        let to = self.contacts.iter().position(|contact| contact.speaks_from(to));
+                        let to = place_of(to);
                         let bytes = send.message_for(index);
                         let from = self.contacts[place].endpoint();
                         if self.random.unit() >= self.loss {
-                            self.push(to.unwrap(), HOP, Arrival::Message { from, bytes });
+                            self.push(to, HOP, Arrival::Message { from, bytes });
                         }
                     }
                     self.sent.push((self.now, send));
@@ -176,16 +191,18 @@ impl Fleet {
                 other => panic!("{other:?}"),
             }
         }
+        let Some(somo) = &self.machines[place] else { return };
+        let due = somo.poll_timeout().map_or(Time::NEVER, |(at, _)| at);
+        self.timers.remove(&(self.armed[place], place));
+        self.timers.insert((due, place));
+        self.armed[place] = due;
     }
 
     pub(super) fn run(&mut self, span: Duration) {
         let until = self.now + span;
         loop {
             let arrival = self.arrivals.keys().next().map(|(at, _)| *at);
-            let timeouts = self.machines.iter().enumerate();
-            let timeout = timeouts
-                .filter_map(|(place, somo)| Some((somo.as_ref()?.poll_timeout()?.0, place)))
-                .min();
+            let timeout = self.timers.first().copied().filter(|(at, _)| *at != Time::NEVER);
             let next = arrival.into_iter().chain(timeout.map(|(at, _)| at)).min();
             let Some(next) = next.filter(|next| *next <= until) else { break };
             self.now = self.now.max(next);
