@@ -115,9 +115,9 @@ fn the_most_capable_machine_takes_the_root_s_place_and_nobody_else_moves() {
     net.run(Duration::from_secs(40));
     let (before, old) = (positions(&net), root(&net));
     let best = (0..12).rev().find(|place| *place != old).unwrap();
-    for place in 0..12 {
+    for (place, position) in before.iter().enumerate() {
         let score = if place == best { 1000 } else { place as u32 % 10 };
-        let top = vec![(score, place_of(before[place]))];
+        let top = vec![(score, place_of(*position))];
         let statistics = Statistics { machines: 1, top, ..Statistics::default() };
         net.input(place, NodeInput::Somo(Command::Sample(statistics.to_bytes())));
     }

@@ -34,7 +34,7 @@ impl Slow {
         for index in 0..=self.0.len().max(other.0.len()) {
             let (a, b) = (self.bit(index), other.bit(index));
             sum.push(a ^ b ^ carry);
-            carry = (a && b) || (a && carry) || (b && carry);
+            carry = [a, b, carry].into_iter().filter(|bit| *bit).count() > 1;
         }
         Slow(sum)
     }
