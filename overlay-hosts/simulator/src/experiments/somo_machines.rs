@@ -192,7 +192,7 @@ impl Machines {
                 }
                 Output::Event(Event::News { .. }) => self.told = (self.told.0 + 1, self.now),
                 // What they do not do here.
-                Output::Send(_) | Output::Pair { .. } | Output::Store { .. } => {
+                Output::Event(_) | Output::Send(_) | Output::Pair { .. } | Output::Store { .. } => {
                     self.dropped += 1;
                 }
             }
