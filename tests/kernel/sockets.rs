@@ -294,6 +294,7 @@ fn datagrams_tell_what_their_header_said() {
                 destination: address,
                 ttl: 33,
                 traffic_class: 0xb9,
+                stamp: None,
                 payload: b"hello".to_vec(),
             };
             assert_eq!(datagram::receive(&receiver).unwrap(), expected);

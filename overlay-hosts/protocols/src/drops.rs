@@ -37,11 +37,15 @@ pub enum DropReason {
     UnprovedPosition,
     /// Our own, come back.
     OwnMessage,
+    /// It is for children or parents in a tree, and from nobody who is one.
+    NotInTree,
+    /// More children report, or more news are told, than a machine takes.
+    TreeFull,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [DropReason; 16] = [
+    pub const ALL: [DropReason; 18] = [
         DropReason::Magic,
         DropReason::Version,
         DropReason::Truncated,
@@ -58,6 +62,8 @@ impl DropReason {
         DropReason::ReassemblyFull,
         DropReason::UnprovedPosition,
         DropReason::OwnMessage,
+        DropReason::NotInTree,
+        DropReason::TreeFull,
     ];
 
     /// What tables call it.
@@ -79,6 +85,8 @@ impl DropReason {
             DropReason::ReassemblyFull => "reassembly-full",
             DropReason::UnprovedPosition => "unproved-position",
             DropReason::OwnMessage => "own-message",
+            DropReason::NotInTree => "not-in-tree",
+            DropReason::TreeFull => "tree-full",
         }
     }
 }

@@ -20,6 +20,8 @@
 //! | [`coordinates`], [`bandwidth`] | latencies and links, from what a leaf set measures (seed 003) |
 //! | [`metrics`] | measuring them |
 //! | [`alm`] | who forwards to whom in a multicast session, planned (seed 003) |
+//! | [`data_overlay`] | objects that refer to each other, wherever they are (seed 003) |
+//! | [`somo`] | the tree that gathers what machines report, and tells them (seed 003) |
 //! | [`node`] | all of it composed |
 
 #![no_std]
@@ -34,6 +36,7 @@ pub mod alm;
 pub mod bandwidth;
 pub mod contact;
 pub mod coordinates;
+pub mod data_overlay;
 pub mod drops;
 pub mod envelope;
 pub mod id;
@@ -47,6 +50,7 @@ pub mod random;
 pub mod replay;
 pub mod ring;
 pub mod seal;
+pub mod somo;
 pub mod swap;
 #[cfg(test)]
 pub(crate) mod testing;

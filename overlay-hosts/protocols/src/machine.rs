@@ -32,14 +32,15 @@ pub enum Protocol {
     Locality = 2,
     /// [`crate::metrics`].
     Metrics = 3,
+    /// [`crate::somo`].
+    Somo = 5,
 }
 
 impl Protocol {
     /// By its number on the wire.
     pub fn from_number(number: u8) -> Option<Protocol> {
-        [Protocol::Node, Protocol::Ring, Protocol::Locality, Protocol::Metrics]
-            .into_iter()
-            .find(|protocol| *protocol as u8 == number)
+        use Protocol::{Locality, Metrics, Node, Ring, Somo};
+        [Node, Ring, Locality, Metrics, Somo].into_iter().find(|protocol| *protocol as u8 == number)
     }
 }
 

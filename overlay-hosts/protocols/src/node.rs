@@ -7,6 +7,7 @@
 //! 4. The driver decides how a message leaves: once for all of its receivers by Xcast, or to each
 //!    one alone; [`OverlayNode::datagram`] makes the octets of either.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -15,6 +16,7 @@ use core::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::contact::{Contact, Endpoint};
+use crate::data_overlay::{self, DataOverlay};
 use crate::drops::{DropReason, Drops};
 use crate::envelope::{self, Stamp};
 use crate::id::PeerId;
@@ -27,6 +29,8 @@ use crate::random::Random;
 use crate::replay::Replay;
 use crate::ring::{self, Ring};
 use crate::seal::{self, Identity};
+use crate::somo::{self, Somo};
+use crate::swap::SwapRecord;
 use crate::time::{Now, Time, Wall};
 
 /// The longest datagram, in octets: it fits IPv6's smallest MTU with its headers.
@@ -53,6 +57,8 @@ pub struct Config {
     pub locality: Option<locality::Config>,
     /// Coordinates and bandwidth; without, the node measures nothing.
     pub metrics: Option<metrics::Config>,
+    /// The tree of all machines; without, the node takes no part in it.
+    pub somo: Option<somo::Config>,
     /// The queue.
     pub parallel: parallel::Config,
 }
@@ -72,10 +78,14 @@ pub enum Input<'a> {
         /// Its TTL or hop limit.
         ttl: u8,
     },
-    /// For the DHT.
+    /// For the DHT. Numbers of requests from 2^62 on are the node's own.
     Ring(ring::Command),
     /// For the group.
     Locality(locality::Command),
+    /// For objects that refer to each other.
+    Data(data_overlay::Command),
+    /// For the tree.
+    Somo(somo::Command),
     /// Ask these whether Xcast reaches them.
     Probe(Vec<Endpoint>),
 }
@@ -89,6 +99,10 @@ pub enum Event {
     Locality(locality::Event),
     /// News of what is measured.
     Metrics(metrics::Event),
+    /// News of objects that refer to each other.
+    Data(data_overlay::Event),
+    /// News of the tree.
+    Somo(somo::Event),
     /// Xcast reaches this peer.
     XcastReaches(Endpoint),
     /// A host at this address speaks these versions, and not ours.
@@ -139,6 +153,10 @@ pub struct OverlayNode {
     ring: Ring,
     locality: Option<Locality>,
     metrics: Option<Metrics>,
+    data: DataOverlay,
+    somo: Option<Somo>,
+    /// The position that it takes when it has left its own.
+    exchanged: Option<Box<SwapRecord>>,
     queue: parallel::Queue,
     outputs: VecDeque<Output<Event>>,
 }
@@ -156,6 +174,7 @@ impl OverlayNode {
         seed: u64,
         now: Now,
     ) -> OverlayNode {
+        let me = layers::restore_position(me, restored);
         let stored = restored(ring::STORE_KEY);
         let ring = Ring::new(config.ring, me.clone(), stored.as_deref(), seed, now);
         let stored = restored(locality::STORE_KEY);
@@ -166,6 +185,7 @@ impl OverlayNode {
         let metrics = config.metrics;
         let metrics =
             metrics.map(|config| Metrics::new(config, me.id, stored.as_deref(), seed, now));
+        let somo = config.somo.map(|config| layers::somo(config, &me, &identity, seed, now));
         OverlayNode {
             me,
             identity,
@@ -182,6 +202,9 @@ impl OverlayNode {
             ring,
             locality,
             metrics,
+            data: layers::data_overlay(),
+            somo,
+            exchanged: None,
             queue: parallel::Queue::new(config.parallel),
             outputs: VecDeque::new(),
         }
@@ -205,6 +228,11 @@ impl OverlayNode {
     /// What it measures, if it does.
     pub fn metrics(&self) -> Option<&Metrics> {
         self.metrics.as_ref()
+    }
+
+    /// The tree, if it takes part in it.
+    pub fn somo(&self) -> Option<&Somo> {
+        self.somo.as_ref()
     }
 
     /// The queue.
@@ -240,6 +268,11 @@ impl OverlayNode {
                 Some(locality) => locality.handle_input(locality::Input::Command(command), now),
                 None => Ok(()),
             },
+            Input::Data(command) => {
+                self.data.handle_command(command);
+                Ok(())
+            }
+            Input::Somo(command) => self.command_somo(command, now),
             Input::Probe(to) => {
                 self.probe(to, now);
                 Ok(())
@@ -267,6 +300,11 @@ impl OverlayNode {
         {
             metrics.handle_timeout(&mut self.ring, now);
         }
+        if let Some(somo) = &mut self.somo
+            && is_due(somo.poll_timeout())
+        {
+            somo.handle_timeout(now);
+        }
         if is_due(self.queue.poll_timeout()) {
             self.queue.handle_timeout(now.time);
         }
@@ -282,7 +320,8 @@ impl OverlayNode {
     pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
         let locality = self.locality.as_ref().and_then(Locality::poll_timeout);
         let metrics = self.metrics.as_ref().and_then(Metrics::poll_timeout);
-        let all = [self.ring.poll_timeout(), locality, metrics, self.queue.poll_timeout()];
+        let somo = self.somo.as_ref().and_then(Somo::poll_timeout);
+        let all = [self.ring.poll_timeout(), locality, metrics, somo, self.queue.poll_timeout()];
         all.into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
@@ -388,6 +427,10 @@ impl OverlayNode {
                 None => Err(DropReason::UnknownProtocol),
             },
             Protocol::Metrics => self.measure(metrics::Input::Message(received), now),
+            Protocol::Somo => match &mut self.somo {
+                Some(somo) => somo.handle_input(somo::Input::Message(received), now),
+                None => Err(DropReason::UnknownProtocol),
+            },
             Protocol::Node => self.handle_own(received, now),
         }
     }
@@ -447,10 +490,7 @@ impl OverlayNode {
 
     /// Lets all machines say what they have to say, until they are quiet.
     fn drain(&mut self, now: Now) {
-        while let Some(output) = self.ring.poll_output() {
-            self.measure_by(&output, now);
-            self.take(output, Event::Ring, now);
-        }
+        self.drain_ring(now);
         while let Some(output) = self.metrics.as_mut().and_then(Metrics::poll_output) {
             self.take(output, Event::Metrics, now);
         }
@@ -549,12 +589,16 @@ impl OverlayNode {
 }
 
 /// Whether a record of a swap is signed by both.
-pub fn is_proved(record: &crate::swap::SwapRecord) -> bool {
+pub fn is_proved(record: &SwapRecord) -> bool {
     record.is_proved(seal::verify)
 }
 
 /// How long an answer to a probe holds: Xcast is used towards who has answered in this time.
 pub const XCAST_HOLDS: Duration = Duration::from_secs(15);
+
+mod layers;
+
+pub use layers::POSITION_KEY;
 
 #[cfg(test)]
 mod tests;

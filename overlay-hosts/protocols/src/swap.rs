@@ -47,11 +47,29 @@ impl SwapRecord {
     /// Whether both have signed, by `verify(key, signed, signature)`.
     pub fn is_proved(&self, verify: impl Fn(&[u8; 32], &[u8], &[u8; 64]) -> bool) -> bool {
         let signed = self.signed();
-        self.peers.iter().all(|swapped| {
-            let mut signature = [0; 64];
-            signature[..32].copy_from_slice(&swapped.signature.0);
-            signature[32..].copy_from_slice(&swapped.signature.1);
-            verify(&swapped.key, &signed, &signature)
-        })
+        self.peers.iter().all(|swapped| swapped.is_signed(&signed, &verify))
+    }
+
+    /// Has one of the two sign it, by `sign(signed)`.
+    pub fn sign(&mut self, place: usize, sign: impl Fn(&[u8]) -> [u8; 64]) {
+        let signature = sign(&self.signed());
+        if let Some(swapped) = self.peers.get_mut(place) {
+            swapped.signature.0.copy_from_slice(&signature[..32]);
+            swapped.signature.1.copy_from_slice(&signature[32..]);
+        }
+    }
+}
+
+impl Swapped {
+    /// Whether this one has signed, by `verify(key, signed, signature)`.
+    pub fn is_signed(
+        &self,
+        signed: &[u8],
+        verify: impl Fn(&[u8; 32], &[u8], &[u8; 64]) -> bool,
+    ) -> bool {
+        let mut signature = [0; 64];
+        signature[..32].copy_from_slice(&self.signature.0);
+        signature[32..].copy_from_slice(&self.signature.1);
+        verify(&self.key, signed, &signature)
     }
 }

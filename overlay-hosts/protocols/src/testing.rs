@@ -39,6 +39,8 @@ pub(crate) struct Net {
     pub(crate) spread: Box<dyn Fn(usize, SocketAddr) -> Duration>,
     /// By how much a host's clock is ahead, microseconds.
     pub(crate) skew: Vec<i64>,
+    /// Whether nodes that are started prove who they are.
+    pub(crate) signed: bool,
     arrivals: BTreeMap<(Time, u64), Arrival>,
     number: u64,
 }
@@ -68,6 +70,7 @@ impl Net {
             latency: Box::new(move |_, _, _| Some(latency)),
             spread: Box::new(|_, _| Duration::from_millis(1)),
             skew: Vec::new(),
+            signed: false,
             arrivals: BTreeMap::new(),
             number: 0,
         }
@@ -86,7 +89,7 @@ impl Net {
 
     /// Starts it (again), with what it has stored.
     pub(crate) fn restart(&mut self, place: usize, config: Config) {
-        let identity = identity(place, false);
+        let identity = identity(place, self.signed);
         let me = Contact::new(identity.id, address(place));
         let stored = self.stored[place].clone();
         let restored = move |key: &str| stored.get(key).cloned();

@@ -6,6 +6,7 @@
 //! `ring-churn` and `queue-combining` of 200 nodes; `scale` of 2,000; `alm-sessions` of 10 and 60
 //! sessions in 2 pools; `alm-xcast-tree` with 10 destinations a packet. `alm-single` has its whole
 //! table, but plans on coordinates in 2 pools only.
+//! `somo-shape` ends at 100,000 machines, all of which run; `somo-lag` has 1,000, `somo-scale` 20,000.
 
 use indicatif::ProgressBar;
 use overlay_simulator::experiments::{ALL, Options, Scale};
@@ -158,4 +159,19 @@ fn one_message_reaches_all_of_a_tree_once_and_xcast_needs_the_fewest_copies() {
         let [xcast, unicast, binary] = figures(name)[..] else { panic!("{name}: three rows") };
         assert!(xcast < unicast && xcast < binary, "{name}: {xcast} {unicast} {binary}");
     }
+}
+
+#[test]
+fn machines_that_run_make_the_tree_that_is_computed_for_all_of_them() {
+    meets_its_targets("somo-shape");
+}
+
+#[test]
+fn the_root_s_view_is_as_old_as_it_may_be_and_whole_again_after_a_crash() {
+    meets_its_targets("somo-lag");
+}
+
+#[test]
+fn a_crowd_gathers_and_is_told() {
+    meets_its_targets("somo-scale");
 }

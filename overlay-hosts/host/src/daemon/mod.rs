@@ -378,7 +378,7 @@ impl Daemon {
                     Event::Metrics(metrics::Event::Placed(_)) => {
                         tracing::info!(peer = peer.name, "has found its coordinate");
                     }
-                    Event::XcastReaches(_) => {}
+                    Event::XcastReaches(_) | Event::Data(_) | Event::Somo(_) => {}
                 }
             }
         }

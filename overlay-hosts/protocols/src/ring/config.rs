@@ -10,6 +10,8 @@ pub const SLOTS_MAX: usize = 4;
 pub const SLOT_LEN_MAX: usize = 128;
 /// The longest value that can be stored, octets.
 pub const VALUE_LEN_MAX: usize = 1024;
+/// How long holders remember that a value was deleted, by their clocks.
+pub const DELETED_HOLDS: Duration = Duration::from_secs(60 * 60);
 /// The most members of a leaf set.
 pub const LEAF_SET_MAX: usize = 64;
 /// Lookups that may be under way at once; what is asked then fails by name.

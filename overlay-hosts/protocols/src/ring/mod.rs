@@ -157,6 +157,17 @@ impl Ring {
         }
     }
 
+    /// Stands at another position from now on, as `me` proves, with all that it knew of others; it has
+    /// to have left, and to join again.
+    pub(crate) fn stand_at(&mut self, me: Contact, now: Now) {
+        let seed = self.random.number();
+        let mut ring = Ring::new(self.config.clone(), me, None, seed, now);
+        ring.lost = core::mem::take(&mut self.lost);
+        ring.slots = core::mem::take(&mut self.slots);
+        core::mem::swap(&mut ring.out, &mut self.out);
+        *self = ring;
+    }
+
     /// Where it stands.
     pub fn position(&self) -> RingId {
         self.position
@@ -234,6 +245,10 @@ impl Ring {
                     self.out.event(Event::Failed { request, key, reason });
                     return;
                 }
+                self.look_up(key, lookup::Goal::Insert { request, value, tries: 0 }, now);
+            }
+            Command::Delete { request, key } => {
+                let value = Vec::new();
                 self.look_up(key, lookup::Goal::Insert { request, value, tries: 0 }, now);
             }
             Command::Get { request, key } => {

@@ -37,8 +37,16 @@ pub enum Command {
         request: u64,
         /// The key.
         key: RingId,
-        /// At most [`VALUE_LEN_MAX`](super::VALUE_LEN_MAX) octets.
+        /// At most [`VALUE_LEN_MAX`](super::VALUE_LEN_MAX) octets; none at all is no value, and deletes.
         value: Vec<u8>,
+    },
+    /// Have nothing under a key any more. Its holders remember that for
+    /// [`DELETED_HOLDS`](super::DELETED_HOLDS); one that was cut off for longer may bring an old value back.
+    Delete {
+        /// The asker's number.
+        request: u64,
+        /// The key.
+        key: RingId,
     },
     /// The value under a key (DHT_lookup).
     Get {
@@ -91,7 +99,7 @@ pub enum Event {
         /// Questions on the way that were not answered in time.
         timeouts: u32,
     },
-    /// A value is stored.
+    /// A value is stored, or deleted.
     Inserted {
         /// The asker's number.
         request: u64,

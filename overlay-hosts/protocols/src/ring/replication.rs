@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::config::REQUESTS_MAX;
+use super::config::{DELETED_HOLDS, REQUESTS_MAX};
 use super::lookup::Goal;
 use super::message::{Message, RECORDS_MAX, Range, Refusal};
 use super::storage::{Entry, Record};
@@ -45,6 +45,11 @@ pub(super) enum Origin {
     Here { request: u64, version: u64 },
     /// Somebody else did, and is told.
     Peer { to: Endpoint, nonce: u32, version: u64 },
+}
+
+/// The first version whose deletion is still remembered.
+fn forgotten(now: Now) -> u64 {
+    now.wall.0.saturating_sub(micros(DELETED_HOLDS))
 }
 
 impl Transfer {
@@ -160,7 +165,11 @@ impl Ring {
         let latest = now.wall.0.saturating_add(micros(CLOCK_TOLERANCE));
         let is_neighbor = from.id.is_some_and(|id| self.leaves.find(id).is_some());
         let mut full = false;
+        let forgotten = forgotten(now);
         for record in records {
+            if record.value.is_empty() && record.version < forgotten {
+                continue; // it would be forgotten at once
+            }
             let is_taken = self.is_member()
                 && (is_neighbor || self.owns(record.key))
                 && record.version <= latest
@@ -180,6 +189,7 @@ impl Ring {
     /// successor with the owners.
     pub(super) fn repair(&mut self, now: Now) {
         self.timers.repair = now.time + self.config.repair_interval;
+        self.store.forget_deleted(forgotten(now));
         let zone = self.zone_range();
         let replicas: Vec<Endpoint> = self.replicas().iter().map(Contact::endpoint).collect();
         if !self.store.keys_in(zone).is_empty() {

@@ -173,7 +173,9 @@ impl Ring {
         }
     }
 
+    /// A deleted value is none; among holders its record counts, as it is newer than what it replaced.
     fn tell_value(&mut self, request: u64, key: RingId, host: Contact, record: Option<Record>) {
+        let record = record.filter(|record| !record.value.is_empty());
         self.out.event(Event::Value { request, key, host, record });
     }
 

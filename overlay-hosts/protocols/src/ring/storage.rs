@@ -18,7 +18,7 @@ pub struct Record {
     pub version: u64,
     /// Who has written it; of equal versions the one of the higher identity holds.
     pub writer: PeerId,
-    /// The value.
+    /// The value; empty: it was deleted in this version.
     pub value: Vec<u8>,
 }
 
@@ -102,6 +102,11 @@ impl Store {
         if let Some(held) = self.held.remove(&key) {
             self.bytes -= held.value.len();
         }
+    }
+
+    /// Forgets what was deleted before a version.
+    pub(super) fn forget_deleted(&mut self, before: u64) {
+        self.held.retain(|_, held| !held.value.is_empty() || held.version >= before);
     }
 
     pub(super) fn clear(&mut self) {

@@ -20,6 +20,10 @@ mod ring_churn;
 mod ring_holders;
 mod rings;
 mod scale;
+mod somo_lag;
+mod somo_machines;
+mod somo_scale;
+mod somo_shape;
 mod xcast_savings;
 
 use std::path::PathBuf;
@@ -47,6 +51,9 @@ pub const ALL: &[Experiment] = &[
     alm_sessions::EXPERIMENT,
     alm_speed::EXPERIMENT,
     alm_xcast_tree::EXPERIMENT,
+    somo_shape::EXPERIMENT,
+    somo_lag::EXPERIMENT,
+    somo_scale::EXPERIMENT,
 ];
 
 /// Something that `overlay-sim run` can run.

@@ -133,7 +133,8 @@ fn config() -> node::Config {
         ..ring::Config::default()
     };
     let parallel = Config { mode: Mode::Marked, ..Config::default() };
-    node::Config { ring, locality: Some(locality::Config::default()), metrics: None, parallel }
+    let locality = Some(locality::Config::default());
+    node::Config { ring, locality, parallel, ..node::Config::default() }
 }
 
 fn ask(world: &mut World, place: usize, number: u64, random: &mut Random) {

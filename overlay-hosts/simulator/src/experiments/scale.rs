@@ -62,7 +62,7 @@ fn config() -> node::Config {
     };
     let locality = Some(locality::Config::default());
     let parallel = parallel::Config { groups_max: 0, ..parallel::Config::default() };
-    node::Config { ring, locality, metrics: None, parallel }
+    node::Config { ring, locality, parallel, ..node::Config::default() }
 }
 
 fn measure(nodes: usize, options: &Options, bar: &ProgressBar, report: &mut Report) {
@@ -274,7 +274,7 @@ fn replace(world: &mut World, place: usize, random: &mut Random, churn: &mut Chu
 }
 
 /// The most memory that this process has had so far; 0 where nobody says.
-fn peak_bytes() -> f64 {
+pub(super) fn peak_bytes() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
@@ -283,7 +283,7 @@ fn peak_bytes() -> f64 {
 
 /// How long a processor has worked for this process so far (its first thread, which does all the
 /// work); 0 where nobody says.
-fn cpu_seconds() -> f64 {
+pub(super) fn cpu_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
     let nanoseconds = text.split(' ').next().and_then(|text| text.parse::<u64>().ok());
     nanoseconds.unwrap_or(0) as f64 / 1e9

@@ -201,3 +201,31 @@ fn who_is_full_refuses_by_name_and_so_is_what_is_too_long() {
         .collect();
     assert_eq!(failed, [(3, Refusal::Full), (4, Refusal::Full), (9, Refusal::TooLong)]);
 }
+
+#[test]
+fn what_is_deleted_is_gone_for_all_and_forgotten_in_time() {
+    let mut net = ring_of(20, 6, &config());
+    net.run(15 * SECOND);
+    let keys = put(&mut net, 0, 3);
+    ask(&mut net, 4, Command::Delete { request: 77, key: keys[0] });
+    net.run(5 * SECOND);
+    let copies = events(&net, 4).find_map(|event| match event {
+        Event::Inserted { request: 77, copies, .. } => Some(*copies),
+        _ => None,
+    });
+    assert_eq!(copies, Some(4));
+    assert_eq!(read(&mut net, 9, keys[0], 1), Some(None));
+    // Whoever holds it next knows it, too; and a new value can be stored.
+    net.crash(owner(&net, keys[0]));
+    net.run(120 * SECOND);
+    let asker = sorted(&net)[0].1;
+    assert_eq!(read(&mut net, asker, keys[0], 2), Some(None));
+    assert!(!holders(&net, keys[0]).is_empty());
+    net.run(DELETED_HOLDS + 120 * SECOND);
+    assert!(holders(&net, keys[0]).is_empty());
+    all_are_there(&mut net, asker, &keys[1..], "what was not deleted");
+    let (request, key, value) = (78, keys[0], keys[0].0.to_vec());
+    ask(&mut net, asker, Command::Insert { request, key, value });
+    net.run(5 * SECOND);
+    all_are_there(&mut net, asker, &keys, "a new value");
+}
