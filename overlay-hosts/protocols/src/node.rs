@@ -435,13 +435,6 @@ impl OverlayNode {
         }
     }
 
-    fn measure(&mut self, input: metrics::Input<'_>, now: Now) -> Result<(), DropReason> {
-        match &mut self.metrics {
-            Some(metrics) => metrics.handle_input(input, &mut self.ring, now),
-            None => Err(DropReason::UnknownProtocol),
-        }
-    }
-
     /// What nodes tell each other.
     fn handle_own(&mut self, received: Received<'_>, now: Now) -> Result<(), DropReason> {
         let message = machine::decode(received.message).ok_or(DropReason::Malformed)?;
@@ -499,22 +492,6 @@ impl OverlayNode {
         }
         while let Some(send) = self.queue.poll_output() {
             self.put(Output::Send(send));
-        }
-    }
-
-    /// What the ring tells that what is measured follows from.
-    fn measure_by(&mut self, output: &Output<ring::Event>, now: Now) {
-        let input = match output {
-            Output::Event(ring::Event::SlotHeard { from, tag: metrics::SLOT_TAG, bytes }) => {
-                metrics::Input::Slot { from: *from, bytes }
-            }
-            Output::Event(ring::Event::NeighborsChanged) => metrics::Input::NeighborsChanged,
-            _ => return,
-        };
-        if self.metrics.is_some()
-            && let Err(reason) = self.measure(input, now)
-        {
-            self.drops.count(reason);
         }
     }
 

@@ -8,6 +8,7 @@ use super::{Event, OverlayNode, Restored};
 use crate::data_overlay::{self, DataOverlay};
 use crate::drops::DropReason;
 use crate::machine::{Output, decode, encode};
+use crate::metrics;
 use crate::seal::Identity;
 use crate::somo::{self, Somo};
 use crate::swap::SwapRecord;
@@ -105,6 +106,34 @@ impl OverlayNode {
                 }
                 output => self.take(output, Event::Somo, now),
             }
+        }
+    }
+
+    /// Something for what is measured.
+    pub(super) fn measure(
+        &mut self,
+        input: metrics::Input<'_>,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        match &mut self.metrics {
+            Some(metrics) => metrics.handle_input(input, &mut self.ring, now),
+            None => Err(DropReason::UnknownProtocol),
+        }
+    }
+
+    /// What the ring tells that what is measured follows from.
+    fn measure_by(&mut self, output: &Output<ring::Event>, now: Now) {
+        let input = match output {
+            Output::Event(ring::Event::SlotHeard { from, tag: metrics::SLOT_TAG, bytes }) => {
+                metrics::Input::Slot { from: *from, bytes }
+            }
+            Output::Event(ring::Event::NeighborsChanged) => metrics::Input::NeighborsChanged,
+            _ => return,
+        };
+        if self.metrics.is_some()
+            && let Err(reason) = self.measure(input, now)
+        {
+            self.drops.count(reason);
         }
     }
 
