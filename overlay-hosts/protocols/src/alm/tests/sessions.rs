@@ -163,8 +163,8 @@ impl Market {
                 *carried.entry(*parent).or_default() += 1;
             }
             for (host, degrees) in carried {
-                let claims = self.tables[host].claims();
-                let own = claims.filter(|claim| claim.session == session.id()).next();
+                let mut claims = self.tables[host].claims();
+                let own = claims.find(|claim| claim.session == session.id());
                 let own = own.unwrap_or_else(|| panic!("{context}: nothing claimed at {host}"));
                 assert_eq!((own.degrees, own.rank), (degrees, session.rank(host)), "{context}");
                 *used.entry(host).or_default() += degrees;
