@@ -149,7 +149,7 @@ fn strangers_store_only_what_is_in_the_zone_and_no_more_than_fits() {
     ring.store = Store::new(10, 1000);
     for number in 0..2000u64 {
         let key = RingId::of_key(&number.to_be_bytes());
-        let record = Record { key, version: 1, writer: PeerId::default(), value: Vec::new() };
+        let record = Record { key, version: 1, writer: PeerId::default(), value: alloc::vec![1] };
         let store = Message::Store { nonce: 1, records: alloc::vec![record] };
         receive(&mut ring, 50, &store).unwrap();
         assert!(ring.owns(key) || ring.held(key).is_none());
