@@ -41,7 +41,7 @@ pub(super) struct Asker {
 pub(super) struct Put {
     /// The value's name
     key: String,
-    /// The value
+    /// The value; an empty one deletes what was there
     value: String,
     #[command(flatten)]
     asker: Asker,
