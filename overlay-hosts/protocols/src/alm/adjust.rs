@@ -1,4 +1,4 @@
-//! A tree adjusted by moves (seed 003 [0082], DS-52): (a) the highest host gets a new parent; (b) it
+//! A tree adjusted by moves (seed 003 paragraph 0082, DS-52): (a) the highest host gets a new parent; (b) it
 //! changes places with another leaf; (c) the part that its parent is at the top of changes places with
 //! another part. The best move is made, until none makes the tree better.
 //!

@@ -1,5 +1,5 @@
-//! The degree table of a host (seed 003 [0092]-[0094], Degree Table C): how many links it can carry, and
-//! which sessions have them. Sessions compete by rank alone; nobody schedules them ([0089]).
+//! The degree table of a host (seed 003 paragraphs 0092 to 0094, Degree Table C): how many links it can carry, and
+//! which sessions have them. Sessions compete by rank alone; nobody schedules them (paragraph 0089).
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -15,7 +15,7 @@ pub const DEGREES_MAX: u16 = 1_024;
 )]
 pub struct SessionId(pub u64);
 
-/// How important a session is: from 1, the most, to 3 ([0088]).
+/// How important a session is: from 1, the most, to 3 (paragraph 0088).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct Priority(u8);
@@ -52,7 +52,7 @@ impl From<Priority> for u8 {
     }
 }
 
-/// What a session is at a host, the stronger the less ([0090]): on the hosts of its members it has the
+/// What a session is at a host, the stronger the less (paragraph 0090): on the hosts of its members it has the
 /// first priority and goes before all helpers' claims, elsewhere it has its own priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Rank {
@@ -131,7 +131,7 @@ impl Degrees {
         self.claims.values()
     }
 
-    /// What a session could have at a rank: what weaker ones have counts as available ([0091]), and so
+    /// What a session could have at a rank: what weaker ones have counts as available (paragraph 0091), and so
     /// does what it has itself.
     pub fn available(&self, session: SessionId, rank: Rank) -> u16 {
         self.total - self.sum(|claim| claim.session != session && claim.rank <= rank)

@@ -1,4 +1,4 @@
-//! Table A ([0084]): what is not in the tree yet goes in one after another, each under the parent with a
+//! Table A (paragraph 0084): what is not in the tree yet goes in one after another, each under the parent with a
 //! free degree from where it is lowest.
 //!
 //! Every host outside has the best offers of the parents inside at hand, in order. When the parent of the

@@ -1,7 +1,7 @@
-//! Application-level multicast: who forwards to whom, planned (seed 003 [0078]-[0097]).
+//! Application-level multicast: who forwards to whom, planned (seed 003 paragraphs 0078 to 0097).
 //!
 //! A session's members are joined to a tree of least height whose hosts carry no more than they can
-//! (Definition 1, DB-MHT, [0081]); hosts of the pool that are no members help where that makes the tree
+//! (Definition 1, DB-MHT, paragraph 0081); hosts of the pool that are no members help where that makes the tree
 //! lower. Everything here is computed and nothing is sent; the same input gives the same tree.
 //!
 //! ```text
@@ -16,7 +16,7 @@
 //!   and `height(v)`. A helper gets its own height and degree when it is put in.
 //! - Nothing is put in that would use up the last free degree while others wait.
 //! - The radius R has no value in the seed; [`Config::radius`] has one.
-//! - A helper that ends with one child, or none, is taken out again ([0081]: the least amount of helper
+//! - A helper that ends with one child, or none, is taken out again (paragraph 0081: the least amount of helper
 //!   nodes).
 
 mod adjust;
@@ -43,7 +43,7 @@ pub const LATENCY_MAX: Micros = 3_600_000_000;
 pub const MEMBERS_MAX: usize = 2_000;
 /// Members and candidates together.
 pub const PLACES_MAX: usize = 16_384;
-/// Destinations of one Xcast packet (seed 002 [0042]).
+/// Destinations of one Xcast packet (seed 002 paragraph 0042).
 pub const XCAST_DESTINATIONS: u32 = 50;
 
 /// What a planner knows of the network. Hosts are numbered as in the [`Problem`].
@@ -83,7 +83,7 @@ impl Transport {
     }
 }
 
-/// What a tree is made for (seed 003 [0080]).
+/// What a tree is made for (seed 003 paragraph 0080).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Objective {
     /// The greatest latency of a member from the root shall be small.
@@ -95,12 +95,12 @@ pub enum Objective {
     Variance,
 }
 
-/// Which helper is taken ([0085]).
+/// Which helper is taken (paragraph 0085).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HelperRule {
     /// The one closest to the parent.
     Closest,
-    /// Table B ([0086]): the one for which the way to the parent and on to the farthest of those that
+    /// Table B (paragraph 0086): the one for which the way to the parent and on to the farthest of those that
     /// would be the parent's next children is the shortest.
     #[default]
     TableB,
@@ -111,11 +111,11 @@ pub enum HelperRule {
 pub struct Config {
     /// How messages leave. Default: unicast, which the seed's figures are for.
     pub transport: Transport,
-    /// What the tree is made for. Default: its height ([0080]).
+    /// What the tree is made for. Default: its height (paragraph 0080).
     pub objective: Objective,
-    /// Which helper is taken. Default: Table B's ([0086]).
+    /// Which helper is taken. Default: Table B's (paragraph 0086).
     pub helper_rule: HelperRule,
-    /// The least degree of a helper. Default: 4 ([0085]).
+    /// The least degree of a helper. Default: 4 (paragraph 0085).
     pub helper_degree: u16,
     /// How near a helper is to its parent at least, one way, in microseconds. Default: 50 ms; the seed
     /// gives no value.
@@ -158,7 +158,7 @@ pub struct Problem<'a, N> {
 
 impl<'a, N: Network> Problem<'a, N> {
     /// So many of the hosts are `members`, the root included; `degrees` are the links that each may
-    /// have in this session, that to its parent included ([0080]).
+    /// have in this session, that to its parent included (paragraph 0080).
     ///
     /// # Errors
     /// [`PlanError::Size`].
@@ -192,7 +192,7 @@ impl<'a, N: Network> Problem<'a, N> {
     }
 }
 
-/// AMCast ([0082]; Table A without its Section A): members alone, each in turn under the parent with a
+/// AMCast (paragraph 0082; Table A without its Section A): members alone, each in turn under the parent with a
 /// free degree from where it is lowest.
 ///
 /// # Errors
@@ -203,7 +203,7 @@ pub fn amcast<N: Network>(problem: &Problem<'_, N>) -> Result<Tree, PlanError> {
     Ok(tree)
 }
 
-/// AMCast with helpers (the critical node algorithm, [0083] to [0086]): where a parent would give its
+/// AMCast with helpers (the critical node algorithm, paragraphs 0083 to 0086): where a parent would give its
 /// last free degree away, a helper may take it, and the child goes under the helper.
 ///
 /// # Errors
@@ -215,7 +215,7 @@ pub fn critical<N: Network>(problem: &Problem<'_, N>) -> Result<Tree, PlanError>
     Ok(tree)
 }
 
-/// The better of AMCast and the critical node algorithm, both adjusted ([0090]: no session is worse off
+/// The better of AMCast and the critical node algorithm, both adjusted (paragraph 0090: no session is worse off
 /// than by its own members alone).
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! A session's task manager, at its root ([0079], [0091]): plans the tree, asks hosts for their degrees,
+//! A session's task manager, at its root (paragraph 0079, paragraph 0091): plans the tree, asks hosts for their degrees,
 //! and plans anew when it loses one, when members come and go, and from time to time.
 //!
 //! It holds no clock and sends nothing. [`propose`](Session::propose) says what is to be asked of whom;
@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use super::degrees::{Priority, Rank, SessionId};
 use super::{Config, Micros, Network, Objective, Place, PlanError, Problem, Tree};
 
-/// What a task manager knows of the pool, as SOMO has gathered it ([0092]).
+/// What a task manager knows of the pool, as SOMO has gathered it (paragraph 0092).
 pub trait Pool<H> {
     /// Hosts that could help.
     fn candidates(&self) -> Vec<H>;
@@ -35,7 +35,7 @@ pub struct SessionConfig {
     /// How trees are made.
     pub plan: Config,
     /// How much better a new tree has to be to take the place of one that is whole, in thousandths.
-    /// Default: 20; the seed asks for a better one ([0091]) and gives no value.
+    /// Default: 20; the seed asks for a better one (paragraph 0091) and gives no value.
     pub gain: u16,
 }
 
@@ -145,7 +145,7 @@ impl<H: Copy + Ord> Session<H> {
         self.running.links.keys().filter(|host| !self.members.contains(host)).count()
     }
 
-    /// What the session is at a host ([0090]).
+    /// What the session is at a host (paragraph 0090).
     pub fn rank(&self, host: H) -> Rank {
         match self.members.contains(&host) {
             true => Rank::Member,

@@ -90,7 +90,7 @@ impl Tree {
         self.heights.get(place).copied().unwrap_or(0)
     }
 
-    /// The greatest latency of a member: the tree's height ([`seed 003 [0081]`](super)).
+    /// The greatest latency of a member: the tree's height ([`seed 003 paragraph 0081`](super)).
     pub fn height(&self) -> Micros {
         self.heights[..self.members].iter().copied().max().unwrap_or(0)
     }

@@ -2,7 +2,7 @@
 //!
 //! Each host has an uplink of 10 Mbit/s, on which packets wait for each other, and forwards a message of
 //! 1,000 octets as soon as it has it. By Xcast it sends C = 2 packets to 50 children each, so the tree has
-//! 100 + 100^2 + 100^3 receivers at height 3 (seed 002 [0042] to [0044]). Beside it the same receivers by
+//! 100 + 100^2 + 100^3 receivers at height 3 (seed 002 paragraphs 0042 to 0044). Beside it the same receivers by
 //! unicast, in the same tree, and in one where each host has two children. Hosts stand in the tree in the
 //! order of their numbers, level by level; where they are in the network is drawn. All packets go through
 //! the packet path of the routers, every one of which speaks Xcast.
