@@ -152,14 +152,20 @@ pub struct OverlayNode {
     traffic: Traffic,
     ring: Ring,
     locality: Option<Locality>,
-    metrics: Option<Metrics>,
+    // What most nodes do without is kept aside: large simulations have many of them.
+    metrics: Option<Box<Metrics>>,
     data: DataOverlay,
-    somo: Option<Somo>,
+    somo: Option<Box<Somo>>,
     /// The position that it takes when it has left its own.
     exchanged: Option<Box<SwapRecord>>,
     queue: parallel::Queue,
     outputs: VecDeque<Output<Event>>,
+    /// When the machines want to be woken: it is asked for more often than it changes.
+    dues: [Due; 5],
 }
+
+/// When a machine wants to be woken, and why.
+type Due = Option<(Time, &'static str)>;
 
 /// What a node had stored before it was started anew, by key.
 pub type Restored<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
@@ -184,9 +190,9 @@ impl OverlayNode {
         let stored = restored(metrics::STORE_KEY);
         let metrics = config.metrics;
         let metrics =
-            metrics.map(|config| Metrics::new(config, me.id, stored.as_deref(), seed, now));
-        let somo = config.somo.map(|config| layers::somo(config, &me, &identity, seed, now));
-        OverlayNode {
+            metrics.map(|config| Metrics::new(config, me.id, stored.as_deref(), seed, now).into());
+        let somo = config.somo.map(|config| layers::somo(config, &me, &identity, seed, now).into());
+        let mut node = OverlayNode {
             me,
             identity,
             epoch: now.wall.0,
@@ -207,7 +213,10 @@ impl OverlayNode {
             exchanged: None,
             queue: parallel::Queue::new(config.parallel),
             outputs: VecDeque::new(),
-        }
+            dues: [None; 5],
+        };
+        node.renew_dues();
+        node
     }
 
     /// How it is reached.
@@ -227,12 +236,12 @@ impl OverlayNode {
 
     /// What it measures, if it does.
     pub fn metrics(&self) -> Option<&Metrics> {
-        self.metrics.as_ref()
+        self.metrics.as_deref()
     }
 
     /// The tree, if it takes part in it.
     pub fn somo(&self) -> Option<&Somo> {
-        self.somo.as_ref()
+        self.somo.as_deref()
     }
 
     /// The queue.
@@ -286,26 +295,21 @@ impl OverlayNode {
 
     /// The moment of [`poll_timeout`](OverlayNode::poll_timeout) has come.
     pub fn handle_timeout(&mut self, now: Now) {
-        let is_due = |timeout: Option<(Time, _)>| timeout.is_some_and(|(at, _)| at <= now.time);
-        if is_due(self.ring.poll_timeout()) {
+        let is_due = |timeout: Due| timeout.is_some_and(|(at, _)| at <= now.time);
+        let [ring, locality, metrics, somo, queue] = self.dues.map(is_due);
+        if ring {
             self.ring.handle_timeout(now);
         }
-        if let Some(locality) = &mut self.locality
-            && is_due(locality.poll_timeout())
-        {
-            locality.handle_timeout(now);
+        if let Some(machine) = self.locality.as_mut().filter(|_| locality) {
+            machine.handle_timeout(now);
         }
-        if let Some(metrics) = &mut self.metrics
-            && is_due(metrics.poll_timeout())
-        {
-            metrics.handle_timeout(&mut self.ring, now);
+        if let Some(machine) = self.metrics.as_mut().filter(|_| metrics) {
+            machine.handle_timeout(&mut self.ring, now);
         }
-        if let Some(somo) = &mut self.somo
-            && is_due(somo.poll_timeout())
-        {
-            somo.handle_timeout(now);
+        if let Some(machine) = self.somo.as_mut().filter(|_| somo) {
+            machine.handle_timeout(now);
         }
-        if is_due(self.queue.poll_timeout()) {
+        if queue {
             self.queue.handle_timeout(now.time);
         }
         self.drain(now);
@@ -318,11 +322,15 @@ impl OverlayNode {
 
     /// When it wants to be woken, and why.
     pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
+        self.dues.into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// Asks the machines anew when they want to be woken, in the order that they are.
+    fn renew_dues(&mut self) {
         let locality = self.locality.as_ref().and_then(Locality::poll_timeout);
-        let metrics = self.metrics.as_ref().and_then(Metrics::poll_timeout);
-        let somo = self.somo.as_ref().and_then(Somo::poll_timeout);
-        let all = [self.ring.poll_timeout(), locality, metrics, somo, self.queue.poll_timeout()];
-        all.into_iter().flatten().min_by_key(|(at, _)| *at)
+        let metrics = self.metrics.as_deref().and_then(Metrics::poll_timeout);
+        let somo = self.somo.as_deref().and_then(Somo::poll_timeout);
+        self.dues = [self.ring.poll_timeout(), locality, metrics, somo, self.queue.poll_timeout()];
     }
 
     /// The datagram to some of the receivers of a message, by their places in `send.to`: to all of
@@ -484,7 +492,7 @@ impl OverlayNode {
     /// Lets all machines say what they have to say, until they are quiet.
     fn drain(&mut self, now: Now) {
         self.drain_ring(now);
-        while let Some(output) = self.metrics.as_mut().and_then(Metrics::poll_output) {
+        while let Some(output) = self.metrics.as_deref_mut().and_then(Metrics::poll_output) {
             self.take(output, Event::Metrics, now);
         }
         while let Some(output) = self.locality.as_mut().and_then(Locality::poll_output) {
@@ -493,6 +501,7 @@ impl OverlayNode {
         while let Some(send) = self.queue.poll_output() {
             self.put(Output::Send(send));
         }
+        self.renew_dues();
     }
 
     fn take<E>(&mut self, output: Output<E>, event: impl Fn(E) -> Event, now: Now) {

@@ -85,7 +85,7 @@ impl OverlayNode {
             if self.drain_data(now) {
                 continue;
             }
-            let Some(output) = self.somo.as_mut().and_then(Somo::poll_output) else { return };
+            let Some(output) = self.somo.as_deref_mut().and_then(Somo::poll_output) else { return };
             match output {
                 Output::Event(somo::Event::Find { request, key }) => {
                     let request = SOMO_REQUESTS | u64::from(request);
@@ -142,7 +142,7 @@ impl OverlayNode {
         let Some(record) = self.exchanged.take() else { return };
         self.me.swap = Some(record);
         self.ring.stand_at(self.me.clone(), now);
-        self.somo = self.somo.as_ref().map(|somo| somo.moved_to(self.me.clone(), now));
+        self.somo = self.somo.as_ref().map(|somo| somo.moved_to(self.me.clone(), now).into());
         let join = ring::Command::Join(Vec::new());
         self.count(|node| node.ring.handle_input(ring::Input::Command(join), now));
     }
