@@ -212,8 +212,10 @@ impl<H: Copy + Ord> Session<H> {
         let is_new = self.members.insert(host);
         self.refused.remove(&host);
         if is_new {
-            // What it has agreed to as a helper is asked for anew, as from a member.
+            // What it has agreed to as a helper is asked for anew, as from a member; so is what it is
+            // asked right now, and what the rest of that draft has agreed to goes back with the next.
             self.held.remove(&host);
+            self.draft = None;
         }
         self.needs_plan |= is_new;
         is_new

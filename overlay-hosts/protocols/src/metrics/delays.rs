@@ -21,6 +21,8 @@ const TOGETHER: Duration = Duration::from_millis(100);
 /// A newcomer's neighbors are all there when no other has come for this long: its ring pings each
 /// before it believes in it. Who takes a place by the nearest few ends in a fold.
 const SETTLED: Duration = Duration::from_secs(2);
+/// However many come and go meanwhile, it is not waited for longer than this.
+const SETTLED_MAX: Duration = Duration::from_secs(10);
 /// A place found anew is taken if what it is off is less than this part of what the old one is off:
 /// who stands in a fold gets out, and nobody wanders for little.
 const MUCH_BETTER: f64 = 0.9;
@@ -39,7 +41,8 @@ impl Metrics {
     pub(super) fn neighbors_changed(&mut self, ring: &Ring, now: Time) {
         self.table.follow(ring.leaf_set());
         if !self.placed {
-            self.timers.round = now + SETTLED;
+            let last = *self.timers.settled.get_or_insert(now + SETTLED_MAX);
+            self.timers.round = (now + SETTLED).min(last);
         }
         if self.table.all().iter().any(Neighbor::is_new) {
             self.timers.ask = self.timers.ask.min(now + TOGETHER);
@@ -48,6 +51,7 @@ impl Metrics {
 
     /// Measures some neighbors, and fits the coordinate.
     pub(super) fn round(&mut self, ring: &mut Ring, now: Now) {
+        self.timers.settled = None;
         self.table.follow(ring.leaf_set());
         self.questions.retain(|asked| now.time.since(asked.sent) < self.config.answer_timeout);
         self.fit(ring, now.time);
@@ -113,10 +117,14 @@ impl Metrics {
         let question = &mut self.questions[place];
         let index = question.waiting.iter().position(|id| *id == sender);
         question.waiting.swap_remove(index.ok_or(DropReason::Malformed)?);
-        let delay = u32::try_from(micros(received.at.since(question.sent))).unwrap_or(u32::MAX);
+        let waited = received.at.since(question.sent);
         if question.waiting.is_empty() {
             self.questions.swap_remove(place);
         }
+        if waited >= self.config.answer_timeout {
+            return Err(DropReason::Ancient);
+        }
+        let delay = u32::try_from(micros(waited)).unwrap_or(u32::MAX);
         if let Some(neighbor) = self.table.find_mut(sender) {
             neighbor.measured(delay);
             neighbor.at = at.and_then(|place| message::read(&place, self.config.fit.dimensions));

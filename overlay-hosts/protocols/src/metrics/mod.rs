@@ -124,6 +124,8 @@ struct Timers {
     ask: Time,
     /// Some are measured, and the coordinate is fitted.
     round: Time,
+    /// A newcomer's first round is not later than this, however its neighbors change.
+    settled: Option<Time>,
     pair: Time,
     /// The coordinate may be stored again.
     store: Time,
@@ -146,6 +148,7 @@ impl Metrics {
         let timers = Timers {
             ask: Time::NEVER,
             round: now.time + random.up_to(config.interval),
+            settled: None,
             pair: interval.map_or(Time::NEVER, |interval| now.time + random.up_to(interval)),
             store: now.time,
         };

@@ -63,10 +63,9 @@ fn unsigned(key: [u8; 32], position: RingId) -> Swapped {
 impl Somo {
     /// A call of the root is answered: if somebody else is so much better, it is to stand here.
     pub(super) fn consider_exchange(&mut self, now: Now) {
-        let Some(margin) = self.config.exchange.filter(|_| self.is_root() && self.key.is_some())
-        else {
-            return;
-        };
+        // Nobody exchanges its position twice.
+        let may = self.is_root() && self.key.is_some() && self.me.swap.is_none();
+        let Some(margin) = self.config.exchange.filter(|_| may) else { return };
         let op = self.config.op;
         let own = op.best(&op.own(&self.sample, now)).map_or(0, |(score, _)| score);
         let best = op.best(&self.report).filter(|(score, place)| {
@@ -94,7 +93,8 @@ impl Somo {
         match self.exchange.as_ref().map(|exchange| exchange.stage.clone()) {
             Some(Stage::Seek { request: sought, place }) if sought == request => {
                 let is_it = |owner: &&Contact| {
-                    owner.id != self.me.id && place_of(owner.position()) == place
+                    let is_best = place_of(owner.position()) == place;
+                    is_best && owner.id != self.me.id && owner.swap.is_none()
                 };
                 self.exchange = None;
                 if let Some(best) = owner.filter(is_it).cloned() {
@@ -138,7 +138,9 @@ impl Somo {
         if PeerId::of_public_key(&key) != me.id {
             return Err(DropReason::Malformed);
         }
-        let is_free = self.exchange.is_none() && self.after.is_some() && !self.is_root();
+        let is_first = me.swap.is_none() && self.me.swap.is_none();
+        let is_free =
+            is_first && self.exchange.is_none() && self.after.is_some() && !self.is_root();
         if is_free && self.config.exchange.is_some() {
             let term = |contact: &Contact| contact.swap.as_ref().map_or(0, |swap| swap.term);
             let term = term(&me).max(term(&self.me)).saturating_add(1);

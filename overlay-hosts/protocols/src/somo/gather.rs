@@ -54,7 +54,9 @@ impl Somo {
     /// Calls for the reports of all machines below.
     pub(super) fn call(&mut self, now: Now) {
         if self.after.is_some() {
-            self.begin_round(self.called.wrapping_add(1).max(1), true, now);
+            // At random: others may call a part of the tree, or have called all of it before.
+            let number = self.random.number() as u32 | 1;
+            self.begin_round(number, true, now);
         }
     }
 
@@ -76,8 +78,10 @@ impl Somo {
 
     fn begin_round(&mut self, number: u32, own: bool, now: Now) {
         self.called = number;
-        // Below it everybody waits less, by as much as a call and a report take.
-        let due = now.time + self.config.answer * u32::from(self.span().height.max(1));
+        // Below it everybody waits less, by as much as a call and a report take. Heights are what others
+        // say: whatever they say, a round is over before the next one.
+        let wait = self.config.answer * u32::from(self.span().height.max(1));
+        let due = now.time + wait.min(self.config.interval / 2);
         self.round = Some(Round { due, number, own });
         let to = self.children.iter().map(|child| child.contact().endpoint()).collect();
         self.send_all(to, &Message::Call { round: number }, Class::Immediate);

@@ -63,6 +63,8 @@ pub(super) struct Query {
     stack: Vec<Stop>,
     seen: BTreeSet<PeerId>,
     machines: u32,
+    /// Pages asked for so far.
+    pages: usize,
     merged: Vec<u8>,
     complete: bool,
 }
@@ -88,6 +90,7 @@ impl Somo {
             stack: Vec::new(),
             seen: BTreeSet::new(),
             machines: 0,
+            pages: 0,
             merged: Vec::new(),
             complete: true,
         });
@@ -110,7 +113,8 @@ impl Somo {
             if stop.from.is_none() && !query.seen.insert(stop.contact.id) {
                 continue;
             }
-            if query.seen.len() > QUERY_ASKED_MAX {
+            query.pages += 1;
+            if query.seen.len().max(query.pages) > QUERY_ASKED_MAX {
                 query.complete = false;
                 break;
             }
@@ -237,7 +241,11 @@ impl Somo {
     }
 
     fn take_page(&mut self, query: &mut Query, stop: &Stop, page: Page) {
-        let own = page.own.map(|report| (stop.contact.position(), 1, report));
+        // It is told once, whatever further pages repeat.
+        let own = page
+            .own
+            .filter(|_| stop.from.is_none())
+            .map(|report| (stop.contact.position(), 1, report));
         let mut reports: Vec<(RingId, u32, Vec<u8>)> = own.into_iter().collect();
         if let Some(next) = page.next.filter(|next| stop.from.is_none_or(|from| *next > from)) {
             query.stack.push(Stop { from: Some(next), ..stop.clone() });

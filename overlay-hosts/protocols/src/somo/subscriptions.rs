@@ -213,8 +213,10 @@ impl Somo {
         answer: &[u8],
         sender: PeerId,
     ) -> Result<(), DropReason> {
-        let is_from =
-            |one: &Subscription| one.reference.host.as_ref().is_some_and(|host| host.id == sender);
+        let is_from = |one: &Subscription| {
+            let is_host = one.reference.host.as_ref().is_some_and(|host| host.id == sender);
+            is_host && name(one.node, &one.query) == name_of
+        };
         match self.subscriptions.iter().any(is_from) {
             true => self.tell_matched(name_of, answer),
             false => return Err(DropReason::NotInTree),

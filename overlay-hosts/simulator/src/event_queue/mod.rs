@@ -105,6 +105,8 @@ impl Wheel {
                 self.levels[0].slots[slot] = std::mem::replace(&mut self.due, events);
             } else {
                 if level == 1 {
+                    // Nobody need ask.
+                    self.soon.clear();
                     self.soon.extend_from_slice(&events);
                 }
                 for event in events.drain(..) {

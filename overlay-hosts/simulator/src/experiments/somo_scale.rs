@@ -54,6 +54,7 @@ fn measure(nodes: usize, seed: u64, bar: &ProgressBar, report: &mut Report) {
     bar.inc(1);
     let (built, root) = (cpu_seconds() - cpu, machines.root());
     let called = machines.now();
+    machines.gathered = None;
     machines.command(root, Command::Gather);
     machines.run(called + LONG, |machines| machines.gathered.is_some());
     bar.inc(1);
