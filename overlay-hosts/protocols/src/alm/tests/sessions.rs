@@ -326,3 +326,27 @@ fn a_refusal_gives_back_what_others_have_agreed_to() {
     market.propose(id);
     market.check("after all");
 }
+
+#[test]
+fn who_joins_while_it_is_asked_to_help_is_claimed_as_a_member() {
+    let mut joined = 0;
+    for seed in 0..20 {
+        let mut market = Market::new(60, seed);
+        // Of priority 3, whose helpers any other session could take.
+        let id = market.add(2, &(0..12).collect::<Vec<_>>());
+        let asks = market.with(id, |session, market| session.propose(market)).unwrap();
+        let Some(helper) = asks.iter().find(|ask| ask.rank != Rank::Member).map(|ask| ask.host)
+        else {
+            continue;
+        };
+        joined += 1;
+        assert!(market.with(id, |session, _| session.join(helper)));
+        // The answers to what was asked before come now.
+        market.carry_out(id, asks);
+        market.settle();
+        let claim = market.tables[helper].claims().find(|claim| claim.session == id);
+        assert_eq!(claim.map(|claim| claim.rank), Some(Rank::Member), "seed {seed}");
+        market.check(&format!("seed {seed}"));
+    }
+    assert!(joined > 5, "{joined}");
+}
