@@ -3,10 +3,12 @@
 //! Each trial has a network of its own, with 1,200 hosts and degrees as the seed's authors drew them. All
 //! algorithms plan for the same members and the same root; all other hosts are candidates for helpers.
 //! The figure is the mean over all trials of 1 - h / h(AMCast), h being the greatest one-way latency of a
-//! member. The bound is a root that reaches all members itself. `leafset-critical-adjust` plans by the
-//! distances of coordinates, which hosts have found by their leaf sets, and true latencies are measured on
-//! its trees. AMCast, by which all are measured, sends by
-//! unicast; the rows with Xcast say what is left to gain where a degree carries 50 children.
+//! member. The bound is a root that reaches all members itself. AMCast, by which all are measured, sends
+//! by unicast; the rows with Xcast say what is left to gain where a degree carries 50 children.
+//!
+//! `leafset-critical-adjust` plans by the distances of coordinates, fitted to the delays within leaf sets,
+//! and true latencies are measured on its trees. Trees are made of the shortest links, whose latencies
+//! coordinates predict worst, so it gains much less; with few pools its rows say little.
 
 use indicatif::ProgressBar;
 use overlay_protocols::alm::{Config, Micros, Network, Place, PlanError, Problem, Transport, Tree};
@@ -169,11 +171,16 @@ fn report(nodes: usize, sums: &[[Sums; GROUPS.len()]; TRANSPORTS.len()]) -> Repo
             for (group, sums) in GROUPS.into_iter().zip(sums) {
                 let trials = sums.trials[algorithm];
                 let row = |what, sum: f64| {
-                    Row::new(what, sum / trials, SOURCE)
+                    let row = Row::new(what, sum / trials, SOURCE)
                         .with("nodes", nodes)
                         .with("algorithm", name)
                         .with("group", group)
-                        .with("transport", transport)
+                        .with("transport", transport);
+                    match algorithm == LEAFSET {
+                        // The fit alone, without messages.
+                        true => row.with("method", "static").with("pools", trials as u64),
+                        false => row,
+                    }
                 };
                 let mut gain = row(GAIN, sums.gain[algorithm]);
                 let has_target = transport == "unicast" && (20..=100).contains(&group);
