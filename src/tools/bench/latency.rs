@@ -20,6 +20,8 @@ use crate::tools::Failure;
 const WARM_UP: Duration = Duration::from_millis(150);
 /// About how many packets a second are looked at.
 const SAMPLES_PER_SECOND: f64 = 4000.0;
+/// How much longer it takes at most, where nothing has come in that time.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the notes are fetched.
 const INTERVAL: Duration = Duration::from_millis(1);
 
@@ -54,25 +56,45 @@ pub(super) fn measure(
     };
     let before = open(Node::Sender, UPLINK, tap(load.headers_in))?;
     let behind = open(Node::Sinks, &lab::output(trial.outputs - 1), tap(load.headers_out))?;
-    let (mut entered, mut left) = (BTreeMap::new(), BTreeMap::new());
-    let mut fetch = || {
-        entered
-            .extend(std::iter::from_fn(|| before.next()).map(|stamp| (stamp.number, stamp.time)));
-        left.extend(std::iter::from_fn(|| behind.next()).map(|stamp| (stamp.number, stamp.time)));
-    };
+    let mut notes = Notes::default();
     let interval = Duration::from_secs_f64(1.0 / rate);
     let generator = Generator::start(Traffic::Paced { load, interval }, cores.generator)?;
     let end = Instant::now() + WARM_UP + time;
-    while Instant::now() < end {
+    let first = (rate * WARM_UP.as_secs_f64()) as u32;
+    loop {
         std::thread::sleep(INTERVAL);
-        fetch();
+        notes.fetch(&before, &behind);
+        let now = Instant::now();
+        // On a busy machine the generator may have been kept waiting all the time.
+        if now >= end && (now >= end + PATIENCE || notes.times(first).next().is_some()) {
+            break;
+        }
     }
     generator.stop()?;
     std::thread::sleep(INTERVAL);
-    fetch();
-    let first = (rate * WARM_UP.as_secs_f64()) as u32;
-    let times = entered.range(first..).filter_map(|(number, then)| Some(left.get(number)? - then));
-    Ok(summary(rate, times.map(|nanoseconds| nanoseconds as f64 / 1000.0).collect()))
+    notes.fetch(&before, &behind);
+    Ok(summary(rate, notes.times(first).collect()))
+}
+
+/// When packets were seen, by their numbers.
+#[derive(Default)]
+struct Notes {
+    entered: BTreeMap<u32, i128>,
+    left: BTreeMap<u32, i128>,
+}
+
+impl Notes {
+    fn fetch(&mut self, before: &Tap, behind: &Tap) {
+        for (notes, tap) in [(&mut self.entered, before), (&mut self.left, behind)] {
+            notes.extend(std::iter::from_fn(|| tap.next()).map(|stamp| (stamp.number, stamp.time)));
+        }
+    }
+
+    /// Microseconds between both, of packets from a number on.
+    fn times(&self, first: u32) -> impl Iterator<Item = f64> {
+        let both = self.entered.range(first..);
+        both.filter_map(|(number, then)| Some((self.left.get(number)? - then) as f64 / 1000.0))
+    }
 }
 
 fn open(node: Node, interface: &str, sampled: Sampled) -> Result<Tap, Failure> {
