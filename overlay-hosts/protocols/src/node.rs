@@ -160,8 +160,6 @@ pub struct OverlayNode {
     exchanged: Option<Box<SwapRecord>>,
     queue: parallel::Queue,
     outputs: VecDeque<Output<Event>>,
-    /// When the machines want to be woken: it is asked for more often than it changes.
-    dues: [Due; 5],
 }
 
 /// When a machine wants to be woken, and why.
@@ -192,7 +190,7 @@ impl OverlayNode {
         let metrics =
             metrics.map(|config| Metrics::new(config, me.id, stored.as_deref(), seed, now).into());
         let somo = config.somo.map(|config| layers::somo(config, &me, &identity, seed, now).into());
-        let mut node = OverlayNode {
+        OverlayNode {
             me,
             identity,
             epoch: now.wall.0,
@@ -213,10 +211,7 @@ impl OverlayNode {
             exchanged: None,
             queue: parallel::Queue::new(config.parallel),
             outputs: VecDeque::new(),
-            dues: [None; 5],
-        };
-        node.renew_dues();
-        node
+        }
     }
 
     /// How it is reached.
@@ -296,7 +291,7 @@ impl OverlayNode {
     /// The moment of [`poll_timeout`](OverlayNode::poll_timeout) has come.
     pub fn handle_timeout(&mut self, now: Now) {
         let is_due = |timeout: Due| timeout.is_some_and(|(at, _)| at <= now.time);
-        let [ring, locality, metrics, somo, queue] = self.dues.map(is_due);
+        let [ring, locality, metrics, somo, queue] = self.dues().map(is_due);
         if ring {
             self.ring.handle_timeout(now);
         }
@@ -322,15 +317,15 @@ impl OverlayNode {
 
     /// When it wants to be woken, and why.
     pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
-        self.dues.into_iter().flatten().min_by_key(|(at, _)| *at)
+        self.dues().into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
-    /// Asks the machines anew when they want to be woken, in the order that they are.
-    fn renew_dues(&mut self) {
+    /// When the machines want to be woken, in the order that they are.
+    fn dues(&self) -> [Due; 5] {
         let locality = self.locality.as_ref().and_then(Locality::poll_timeout);
         let metrics = self.metrics.as_deref().and_then(Metrics::poll_timeout);
         let somo = self.somo.as_deref().and_then(Somo::poll_timeout);
-        self.dues = [self.ring.poll_timeout(), locality, metrics, somo, self.queue.poll_timeout()];
+        [self.ring.poll_timeout(), locality, metrics, somo, self.queue.poll_timeout()]
     }
 
     /// The datagram to some of the receivers of a message, by their places in `send.to`: to all of
@@ -501,7 +496,6 @@ impl OverlayNode {
         while let Some(send) = self.queue.poll_output() {
             self.put(Output::Send(send));
         }
-        self.renew_dues();
     }
 
     fn take<E>(&mut self, output: Output<E>, event: impl Fn(E) -> Event, now: Now) {
