@@ -22,6 +22,7 @@
 //! | [`alm`] | who forwards to whom in a multicast session, planned (seed 003) |
 //! | [`data_overlay`] | objects that refer to each other, wherever they are (seed 003) |
 //! | [`somo`] | the tree that gathers what machines report, and tells them (seed 003) |
+//! | [`resource_pool`] | what hosts have to give, reported, merged and asked for (seed 003) |
 //! | [`node`] | all of it composed |
 
 #![no_std]
@@ -48,6 +49,7 @@ pub mod parallel;
 pub mod pieces;
 pub mod random;
 pub mod replay;
+pub mod resource_pool;
 pub mod ring;
 pub mod seal;
 pub mod somo;
