@@ -58,6 +58,8 @@ pub enum Topic {
     Group,
     /// Each peer's coordinate and bandwidth, and what it has measured of its neighbors
     Coordinates,
+    /// Each peer's place in the tree of all: parent, children, and what was gathered last
+    Tree,
     /// Messages, packets and octets, by Xcast and by unicast
     Traffic,
     /// Dropped datagrams and messages, by reason

@@ -115,6 +115,53 @@ fn hosts_that_measure_have_coordinates_and_see_how_fast_the_ways_are() {
 }
 
 #[test]
+fn four_hosts_gather_what_they_have_and_the_root_sees_all_four() {
+    let lab = Lab::new(0);
+    let tree = "degrees = 5\n[somo]\ndegree = 2\ninterval = \"300ms\"\nheartbeat = \"200ms\"";
+    let hosts: Vec<Host> = (1..=4u8)
+        .map(|place| {
+            let boot: Vec<u8> = if place == 1 { Vec::new() } else { vec![1] };
+            lab.start(place, &boot, tree)
+        })
+        .collect();
+    until_one_ring(&hosts.iter().collect::<Vec<_>>());
+    let peer = |host: &Host| host.show(Topic::Tree)["peers"][0].clone();
+    let place = until("a root that has gathered from all", || {
+        hosts.iter().position(|host| {
+            let peer = peer(host);
+            let is_gathered = peer["gathered-machines"] == 4 && peer["report"]["degrees"] == 20;
+            peer["root"] == true && is_gathered
+        })
+    });
+    let root = peer(&hosts[place]);
+    assert_eq!((&root["parent"], &root["machines"]), (&Value::Null, &4.into()), "{root}");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    assert_eq!(root["report"]["cores"], 4 * cores, "{root}");
+    assert_eq!(root["report"]["free-degrees"], 20);
+    assert!(root["report"]["memory"].as_u64().unwrap() > 0, "{root}");
+    let links = until("a parent for each other host", || {
+        let others: Vec<Value> =
+            hosts.iter().map(peer).filter(|peer| peer["root"] == false).collect();
+        (others.len() == 3 && others.iter().all(|peer| peer["parent"].is_object()))
+            .then_some(others)
+    });
+    let below: Vec<Value> = hosts
+        .iter()
+        .map(peer)
+        .flat_map(|peer| peer["children"].as_array().cloned().unwrap())
+        .collect();
+    assert!(
+        links.iter().all(|link| below.iter().any(|child| child["id"] == link["id"])),
+        "{below:?}"
+    );
+    let shown = text(&hosts[place].command(&["show", "tree"]).stdout);
+    assert!(
+        shown.starts_with("the root\n└─ h") && shown.contains("gathered from 4 machines"),
+        "{shown}"
+    );
+}
+
+#[test]
 fn a_dedicated_rendezvous_brings_others_together_and_joins_no_group() {
     let lab = Lab::new(11);
     let rendezvous = lab.start_with(1, &[], "", "dedicated = true");

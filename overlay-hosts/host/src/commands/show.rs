@@ -23,6 +23,7 @@ pub(super) fn run(show: &Show) -> Result<(), Failure> {
         (true, _) => value.to_string(),
         (false, Topic::Traffic) => numbers("counter", &value, false),
         (false, Topic::Drops) => numbers("reason", &value["drops"], true),
+        (false, Topic::Tree) => trees(&value),
         (false, Topic::Ring | Topic::Group | Topic::Coordinates) => outline(&value),
     };
     output::line(&text)
@@ -54,6 +55,40 @@ fn outline(value: &Value) -> String {
         lines.push(String::new());
     }
     lines.join("\n").trim_end().to_owned()
+}
+
+/// Every peer between its parent and its children, and what it knows of all below it.
+fn trees(value: &Value) -> String {
+    let peers = value["peers"].as_array().into_iter().flatten();
+    peers.map(tree).collect::<Vec<_>>().join("\n\n")
+}
+
+fn tree(peer: &Value) -> String {
+    let name = phrase(&peer["name"]);
+    if peer["enabled"] != true {
+        return format!("{name}: part of no tree; `[somo]` makes it");
+    }
+    let host =
+        |contact: &Value| format!("{} {}", phrase(&contact["id"]), phrase(&contact["address"]));
+    let above = match (&peer["parent"], peer["root"] == true) {
+        (_, true) => "the root".to_owned(),
+        (Value::Null, false) => "parent not found yet".to_owned(),
+        (parent, false) => host(parent),
+    };
+    let (machines, height) = (phrase(&peer["machines"]), phrase(&peer["height"]));
+    let mut lines = vec![above];
+    lines.push(format!("└─ {name} {}  {machines} machines, {height} deep", phrase(&peer["id"])));
+    let children = peer["children"].as_array().map_or(&[][..], Vec::as_slice);
+    for (place, child) in children.iter().enumerate() {
+        let branch = if place + 1 == children.len() { "└─" } else { "├─" };
+        lines.push(format!("   {branch} {}", host(child)));
+    }
+    lines.push(format!("last report: {}", phrase(&peer["report"])));
+    if let Some(ago) = peer["gathered-seconds-ago"].as_f64() {
+        let machines = phrase(&peer["gathered-machines"]);
+        lines.push(format!("gathered from {machines} machines {ago:.1} s ago"));
+    }
+    lines.join("\n")
 }
 
 /// A value as words: fields of an object one after the other.

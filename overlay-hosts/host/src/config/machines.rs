@@ -1,12 +1,14 @@
-//! `[ring]`, `[locality]`, `[metrics]` and `[parallel]`: every tunable of the machines, one line each. The same
-//! line reads the key and prints it; defaults are the machines' own.
+//! `[ring]`, `[locality]`, `[metrics]`, `[somo]` and `[parallel]`: every tunable of the machines, one line
+//! each. The same line reads the key and prints it; defaults are the machines' own.
 
 use std::fmt::{self, Formatter, Write};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use overlay_protocols::locality::{self, Distance};
-use overlay_protocols::{metrics, node, parallel, ring};
+use overlay_protocols::resource_pool::HostPool;
+use overlay_protocols::time::WAIT_MAX;
+use overlay_protocols::{metrics, node, parallel, ring, somo};
 use router_config::reading::{Spanned, Table, keywords, shown};
 
 /// What a key stands for, in a machine's configuration.
@@ -29,6 +31,8 @@ type Fields<C> = &'static [(&'static str, Field<C>)];
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What happens again and again does not happen more often.
 const PERIOD: RangeInclusive<Duration> = Duration::from_millis(10)..=WEEK;
+/// What the tree's machine waits for at most.
+const WAIT: RangeInclusive<Duration> = Duration::from_millis(10)..=WAIT_MAX;
 const ANY_SPAN: RangeInclusive<Duration> = Duration::ZERO..=WEEK;
 /// A distance in microseconds or hops.
 const DISTANCE: RangeInclusive<u64> = 0..=u32::MAX as u64;
@@ -172,6 +176,35 @@ const METRICS_FIELDS: Fields<metrics::Config> = &[
     ("pairs-min", Count(1..=20, |c| c.pairs_min as u64, |c, n| c.pairs_min = n as usize)),
 ];
 
+const SOMO: Fields<somo::Config> = &[
+    (
+        "degree",
+        Count(
+            somo::DEGREE_MIN as u64..=somo::DEGREE_MAX as u64,
+            |c| c.degree.into(),
+            |c, n| c.degree = n as u32,
+        ),
+    ),
+    ("interval", Span(WAIT, |c| &mut c.interval)),
+    ("synchronized", Switch(|c| &mut c.synchronized)),
+    ("heartbeat", Span(WAIT, |c| &mut c.heartbeat)),
+    ("missed-heartbeats", Count(1..=100, |c| c.missed.into(), |c, n| c.missed = n as u32)),
+    ("answer-timeout", Span(WAIT, |c| &mut c.answer)),
+    (
+        "exchange",
+        Maybe(
+            0..=u32::MAX as u64,
+            |c| c.exchange.map(u64::from),
+            |c, n| c.exchange = Some(u32::try_from(n).unwrap_or(u32::MAX)),
+        ),
+    ),
+];
+
+/// A tree that gathers the pool of hosts.
+fn default_somo() -> somo::Config {
+    somo::Config { op: &HostPool, ..somo::Config::default() }
+}
+
 /// How often pairs are sent, if any are.
 fn pair_interval(config: &mut metrics::Config) -> &mut Duration {
     let default = metrics::Config::default().pair_interval.unwrap_or_default();
@@ -182,7 +215,7 @@ fn distance(number: u64) -> Distance {
     Distance(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
-/// Reads the four tables.
+/// Reads the five tables.
 pub(super) fn read(root: &mut Table<'_>) -> node::Config {
     let mut config =
         node::Config { locality: Some(locality::Config::default()), ..node::Config::default() };
@@ -204,6 +237,12 @@ pub(super) fn read(root: &mut Table<'_>) -> node::Config {
         fields(table, METRICS_FIELDS, &mut metrics);
         metrics.pair_interval = metrics.pair_interval.filter(|_| pairs);
         config.metrics = enabled.then_some(metrics);
+    }
+    if let Some(mut table) = root.table("somo") {
+        let enabled = table.boolean("enabled").is_none_or(Spanned::into_inner);
+        let mut somo = default_somo();
+        fields(table, SOMO, &mut somo);
+        config.somo = enabled.then_some(somo);
     }
     if let Some(mut table) = root.table("parallel") {
         if let Some(mode) = table.keyword("mode") {
@@ -263,7 +302,7 @@ fn span(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String
     }
 }
 
-/// Prints the four tables, every default explicit.
+/// Prints the five tables, every default explicit.
 pub(super) fn print(f: &mut Formatter<'_>, config: &node::Config) -> fmt::Result {
     write!(f, "\n[ring]\n{}", printed(RING, &mut config.ring.clone())?)?;
     let mut locality = config.locality.clone().unwrap_or_default();
@@ -274,6 +313,8 @@ pub(super) fn print(f: &mut Formatter<'_>, config: &node::Config) -> fmt::Result
     writeln!(f, "\n[metrics]\nenabled = {}", config.metrics.is_some())?;
     writeln!(f, "pairs = {}", metrics.pair_interval.is_some())?;
     f.write_str(&printed(METRICS_FIELDS, &mut metrics)?)?;
+    writeln!(f, "\n[somo]\nenabled = {}", config.somo.is_some())?;
+    f.write_str(&printed(SOMO, &mut config.somo.unwrap_or_else(default_somo))?)?;
     let parallel = &config.parallel;
     writeln!(f, "\n[parallel]\nmode = \"{}\"", word(&MODES, parallel.mode))?;
     writeln!(f, "spares = \"{}\"", word(&SPARES, parallel.spares))?;

@@ -18,6 +18,8 @@ pub use read::parse;
 pub const DEFAULT_PORT: u16 = 9000;
 /// The most peers of one process.
 pub const PEERS_MAX: u16 = 256;
+/// The links that a peer can carry where nothing is said: what a helper needs (seed 003 paragraph 0085).
+pub const DEGREES: u16 = 4;
 /// The DHCP option that is asked for where none is named: the first for private use (RFC 3942).
 pub const DHCP_OPTION: u8 = 224;
 
@@ -59,7 +61,7 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// `[rendezvous]`: how others are found.
     pub rendezvous: Rendezvous,
-    /// `[ring]`, `[locality]`, `[metrics]` and `[parallel]`: the machines.
+    /// `[ring]`, `[locality]`, `[metrics]`, `[somo]` and `[parallel]`: the machines.
     pub machines: node::Config,
 }
 
@@ -83,6 +85,9 @@ pub struct Host {
     pub relays_file: Option<PathBuf>,
     /// Default: [`SealKind::Signed`].
     pub seal: SealKind,
+    /// Links that each peer can carry in multicast sessions, which it reports to the pool (`[somo]`).
+    /// Default: [`DEGREES`].
+    pub degrees: u16,
     /// What all randomness of the first peer follows from, of each further one this and one more:
     /// for labs alone, as who knows it knows what a peer will draw. Default: drawn at every start.
     pub seed: Option<u64>,
@@ -100,6 +105,7 @@ impl Host {
             experiment_file: None,
             relays_file: None,
             seal: SealKind::default(),
+            degrees: DEGREES,
             seed: None,
         }
     }

@@ -32,6 +32,7 @@ fn host(f: &mut Formatter<'_>, host: &Host) -> fmt::Result {
         writeln!(f, "relays-file = {}", quoted(&file.display()))?;
     }
     writeln!(f, "seal = {}", quoted(&host.seal))?;
+    writeln!(f, "degrees = {}", host.degrees)?;
     match host.seed {
         Some(seed) => writeln!(f, "seed = \"{seed:016x}\""),
         None => Ok(()),

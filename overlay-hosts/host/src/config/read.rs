@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use overlay_protocols::alm::DEGREES_MAX;
 use router_config::Diagnostic;
 use router_config::reading::{self, Spanned, Table, shown};
 
@@ -119,6 +120,7 @@ fn host(root: &mut Table<'_>) -> (Option<Host>, Option<u16>, Single) {
     let experiment_file = table.parsed("experiment-file", reading::path);
     let relays_file = table.parsed("relays-file", reading::path);
     let seal = table.keyword("seal");
+    let degrees = table.integer("degrees", 0..=DEGREES_MAX);
     let seed = table.parsed("seed", seed);
     let count = table.integer("peers", 1..=PEERS_MAX);
     let single = Single {
@@ -138,6 +140,7 @@ fn host(root: &mut Table<'_>) -> (Option<Host>, Option<u16>, Single) {
         experiment_file: experiment_file.map(Spanned::into_inner),
         relays_file: relays_file.map(Spanned::into_inner),
         seal: seal.map_or(default.seal, Spanned::into_inner),
+        degrees: degrees.map_or(default.degrees, Spanned::into_inner),
         seed: seed.map(Spanned::into_inner),
         name: default.name,
     };

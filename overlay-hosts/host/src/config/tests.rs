@@ -35,6 +35,7 @@ state-directory = "/tmp/state"
 transport = "xcast"
 interface = "eth0"
 seal = "open"
+degrees = 7
 seed = "00ff"
 [[peer]]
 name = "one"
@@ -57,6 +58,10 @@ near-leader = 3
 [metrics]
 pairs = false
 interval = "7s"
+[somo]
+degree = 3
+synchronized = false
+exchange = 1048576
 [parallel]
 mode = "marked"
 spares = "sender"
@@ -75,6 +80,10 @@ delay = "0s"
         "spares = \"sender\"",
         "pairs = false",
         "interval = \"7s\"",
+        "degrees = 7",
+        "degree = 3",
+        "synchronized = false",
+        "exchange = 1048576",
         "dedicated = true",
         "delay = \"0s\"",
     ] {
@@ -94,10 +103,23 @@ fn every_default_is_the_documented_one() {
     assert_eq!(config.rendezvous.dhcp_option, 224);
     assert_eq!(config.machines.parallel.delay.as_millis(), 20);
     assert!(config.machines.locality.is_some());
+    assert!(config.machines.somo.is_none());
+    assert_eq!(config.host.degrees, 4);
     let [peer] = config.peers.as_slice() else { panic!("one peer") };
     assert_eq!(peer.name, "h");
     assert_eq!(peer.listen, ["0.0.0.0:9000".parse().unwrap()]);
     assert_eq!(peer.identity_file, Path::new("/var/lib/xcast/overlay/h/h/identity.key"));
+}
+
+#[test]
+fn a_tree_is_wanted_by_its_table() {
+    let read = |more: &str| parse(&format!("{MINIMAL}{more}")).unwrap().0.machines.somo;
+    let somo = read("[somo]\n").expect("a tree");
+    assert_eq!((somo.degree, somo.synchronized, somo.interval.as_secs()), (8, true, 300));
+    assert!(read("[somo]\nenabled = false\n").is_none());
+    let found = complaints(&format!("{MINIMAL}[somo]\nsynchronised = true\ndegree = 1\n"));
+    assert!(found.contains("`synchronised`, did you mean `synchronized`?"), "{found}");
+    assert!(found.contains("`degree` must be between 2 and"), "{found}");
 }
 
 #[test]

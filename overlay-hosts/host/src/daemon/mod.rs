@@ -12,6 +12,7 @@ mod link;
 mod membership;
 mod operations;
 mod peer;
+mod pool;
 mod reach;
 mod relay;
 mod start;
@@ -378,7 +379,8 @@ impl Daemon {
                     Event::Metrics(metrics::Event::Placed(_)) => {
                         tracing::info!(peer = peer.name, "has found its coordinate");
                     }
-                    Event::XcastReaches(_) | Event::Data(_) | Event::Somo(_) => {}
+                    Event::Somo(event) => peer.heed_tree(&event, now),
+                    Event::XcastReaches(_) | Event::Data(_) => {}
                 }
             }
         }

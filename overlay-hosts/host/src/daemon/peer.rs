@@ -11,6 +11,7 @@ use overlay_protocols::{Endpoint, Now, Time};
 use super::clock::Clock;
 use super::depart;
 use super::link::{Left, Link};
+use super::pool::Share;
 use super::reach::Reach;
 use crate::config::Transport;
 use crate::state::Writer;
@@ -65,6 +66,8 @@ pub(crate) struct Peer {
     /// What it does with several receivers; `Auto` becomes `Unicast` where Xcast cannot be had.
     pub(crate) transport: Transport,
     pub(crate) link: Link,
+    /// Its part in the pool of hosts.
+    pub(super) share: Share,
     /// News that the daemon has not seen yet.
     pub(crate) events: Vec<Event>,
     /// Whom it has asked to let it in.
@@ -104,6 +107,7 @@ impl Peer {
             self.drain(now, writer);
         }
         self.probe(clock.now(), writer);
+        self.report(clock.now(), writer);
         self.next_upkeep = clock.now().time + UPKEEP;
     }
 
@@ -112,8 +116,9 @@ impl Peer {
         let upkeep = (self.link.needs_upkeep() || self.has_failed).then_some(self.next_upkeep);
         let timeout = self.node.poll_timeout().map(|(at, _)| at);
         let probes = self.probes().then(|| self.reach.deadline()).flatten();
+        let report = self.report_deadline();
         let behind = self.is_behind.then_some(Time(0));
-        [upkeep, timeout, probes, behind].into_iter().flatten().min()
+        [upkeep, timeout, probes, report, behind].into_iter().flatten().min()
     }
 
     /// Whether it tries whom Xcast reaches.

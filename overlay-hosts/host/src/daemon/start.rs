@@ -17,6 +17,7 @@ use super::StartError;
 use super::clock::Clock;
 use super::link::Link;
 use super::peer::{Datagrams, Peer};
+use super::pool::Share;
 use super::reach::Reach;
 use super::relay;
 use crate::config::{self, Boot, Config, SealKind, Transport};
@@ -63,6 +64,7 @@ pub(super) fn start(
         reach: Reach::default(),
         transport,
         link,
+        share: Share::new(config.host.degrees, clock.now()),
         events: Vec::new(),
         boot: None,
         is_in_ring: false,

@@ -5,6 +5,8 @@ use overlay_protocols::drops::{DropReason, Drops};
 use overlay_protocols::metrics::NeighborView;
 use overlay_protocols::node::OverlayNode;
 use overlay_protocols::parallel::{Apart, Counters, Left};
+use overlay_protocols::resource_pool::{Report, Sum};
+use overlay_protocols::somo::VirtualNode;
 use overlay_protocols::{Contact, Now};
 use serde_json::{Map, Value, json};
 
@@ -21,6 +23,10 @@ pub(super) fn show(topic: Topic, peers: &[Peer], now: Now) -> Value {
         Topic::Ring => each(ring),
         Topic::Group => each(group),
         Topic::Coordinates => each(coordinates),
+        Topic::Tree => {
+            let peers: Vec<Value> = peers.iter().map(|peer| tree(peer, now)).collect();
+            json!({ "peers": peers })
+        }
         Topic::Traffic => traffic(peers, now),
         Topic::Drops => drops(peers),
     }
@@ -125,6 +131,47 @@ fn coordinates(peer: &Peer) -> Value {
         "up-kbps": view.up,
         "down-kbps": view.down,
         "neighbors": neighbors,
+    })
+}
+
+/// Rates are kilobits a second, memory MiB, idle processors hundredths.
+fn tree(peer: &Peer, now: Now) -> Value {
+    let id = peer.node.contact().id.to_string();
+    let Some(somo) = peer.node.somo() else {
+        return json!({ "name": peer.name, "id": id, "enabled": false });
+    };
+    let span = somo.span();
+    let children: Vec<Value> = somo.children().map(contact).collect();
+    let report = Report::read(somo.report()).map(|report| {
+        let statistics = report.into_statistics();
+        let sum = |sum: Sum| sum.of(&statistics);
+        json!({
+            "machines": statistics.machines,
+            "cores": sum(Sum::Cores),
+            "idle": sum(Sum::Idle),
+            "memory": sum(Sum::Memory),
+            "disk": sum(Sum::Disk),
+            "up-kbps": sum(Sum::Up),
+            "down-kbps": sum(Sum::Down),
+            "degrees": sum(Sum::Degrees),
+            "free-degrees": sum(Sum::Free),
+        })
+    });
+    let gathered = peer.share.gathered();
+    json!({
+        "name": peer.name,
+        "id": id,
+        "enabled": true,
+        "root": somo.is_root(),
+        "position": peer.node.contact().position().to_string(),
+        "level": somo.representative().map(VirtualNode::level),
+        "parent": somo.parent().map(contact),
+        "children": children,
+        "machines": span.machines,
+        "height": span.height,
+        "report": report,
+        "gathered-machines": gathered.map(|(_, machines)| machines),
+        "gathered-seconds-ago": gathered.map(|(at, _)| now.time.since(at).as_secs_f64()),
     })
 }
 
