@@ -41,11 +41,13 @@ pub enum DropReason {
     NotInTree,
     /// More children report, or more news are told, than a machine takes.
     TreeFull,
+    /// More sessions, or more of one, than a host takes.
+    SessionFull,
 }
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [DropReason; 18] = [
+    pub const ALL: [DropReason; 19] = [
         DropReason::Magic,
         DropReason::Version,
         DropReason::Truncated,
@@ -64,6 +66,7 @@ impl DropReason {
         DropReason::OwnMessage,
         DropReason::NotInTree,
         DropReason::TreeFull,
+        DropReason::SessionFull,
     ];
 
     /// What tables call it.
@@ -87,6 +90,7 @@ impl DropReason {
             DropReason::OwnMessage => "own-message",
             DropReason::NotInTree => "not-in-tree",
             DropReason::TreeFull => "tree-full",
+            DropReason::SessionFull => "session-full",
         }
     }
 }

@@ -20,6 +20,7 @@
 //! | [`coordinates`], [`bandwidth`] | latencies and links, from what a leaf set measures (seed 003) |
 //! | [`metrics`] | measuring them |
 //! | [`alm`] | who forwards to whom in a multicast session, planned (seed 003) |
+//! | [`delivery`] | a session's data along its tree (seeds 002 and 003) |
 //! | [`data_overlay`] | objects that refer to each other, wherever they are (seed 003) |
 //! | [`somo`] | the tree that gathers what machines report, and tells them (seed 003) |
 //! | [`resource_pool`] | what hosts have to give, reported, merged and asked for (seed 003) |
@@ -38,6 +39,7 @@ pub mod bandwidth;
 pub mod contact;
 pub mod coordinates;
 pub mod data_overlay;
+pub mod delivery;
 pub mod drops;
 pub mod envelope;
 pub mod id;

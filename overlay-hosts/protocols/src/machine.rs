@@ -34,13 +34,16 @@ pub enum Protocol {
     Metrics = 3,
     /// [`crate::somo`].
     Somo = 5,
+    /// [`crate::delivery`].
+    Delivery = 6,
 }
 
 impl Protocol {
     /// By its number on the wire.
     pub fn from_number(number: u8) -> Option<Protocol> {
-        use Protocol::{Locality, Metrics, Node, Ring, Somo};
-        [Node, Ring, Locality, Metrics, Somo].into_iter().find(|protocol| *protocol as u8 == number)
+        use Protocol::{Delivery, Locality, Metrics, Node, Ring, Somo};
+        let all = [Node, Ring, Locality, Metrics, Somo, Delivery];
+        all.into_iter().find(|protocol| *protocol as u8 == number)
     }
 }
 

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::contact::{Contact, Endpoint};
 use crate::data_overlay::{self, DataOverlay};
+use crate::delivery::{self, Delivery};
 use crate::drops::{DropReason, Drops};
 use crate::envelope::{self, Stamp};
 use crate::id::PeerId;
@@ -59,6 +60,8 @@ pub struct Config {
     pub metrics: Option<metrics::Config>,
     /// The tree of all machines; without, the node takes no part in it.
     pub somo: Option<somo::Config>,
+    /// Multicast sessions; without, the node takes no part in any.
+    pub delivery: Option<delivery::Config>,
     /// The queue.
     pub parallel: parallel::Config,
 }
@@ -86,6 +89,8 @@ pub enum Input<'a> {
     Data(data_overlay::Command),
     /// For the tree.
     Somo(somo::Command),
+    /// For multicast sessions.
+    Delivery(delivery::Command),
     /// Ask these whether Xcast reaches them.
     Probe(Vec<Endpoint>),
 }
@@ -103,6 +108,8 @@ pub enum Event {
     Data(data_overlay::Event),
     /// News of the tree.
     Somo(somo::Event),
+    /// News of multicast sessions, and what comes in them.
+    Delivery(delivery::Event),
     /// Xcast reaches this peer.
     XcastReaches(Endpoint),
     /// A host at this address speaks these versions, and not ours.
@@ -156,6 +163,7 @@ pub struct OverlayNode {
     metrics: Option<Box<Metrics>>,
     data: DataOverlay,
     somo: Option<Box<Somo>>,
+    delivery: Option<Box<Delivery>>,
     /// The position that it takes when it has left its own.
     exchanged: Option<Box<SwapRecord>>,
     queue: parallel::Queue,
@@ -190,6 +198,7 @@ impl OverlayNode {
         let metrics =
             metrics.map(|config| Metrics::new(config, me.id, stored.as_deref(), seed, now).into());
         let somo = config.somo.map(|config| layers::somo(config, &me, &identity, seed, now).into());
+        let delivery = config.delivery.map(|config| Delivery::new(config, me.clone()).into());
         OverlayNode {
             me,
             identity,
@@ -208,6 +217,7 @@ impl OverlayNode {
             metrics,
             data: layers::data_overlay(),
             somo,
+            delivery,
             exchanged: None,
             queue: parallel::Queue::new(config.parallel),
             outputs: VecDeque::new(),
@@ -232,11 +242,6 @@ impl OverlayNode {
     /// What it measures, if it does.
     pub fn metrics(&self) -> Option<&Metrics> {
         self.metrics.as_deref()
-    }
-
-    /// The tree, if it takes part in it.
-    pub fn somo(&self) -> Option<&Somo> {
-        self.somo.as_deref()
     }
 
     /// The queue.
@@ -277,6 +282,7 @@ impl OverlayNode {
                 Ok(())
             }
             Input::Somo(command) => self.command_somo(command, now),
+            Input::Delivery(command) => self.deliver(delivery::Input::Command(command), now),
             Input::Probe(to) => {
                 self.probe(to, now);
                 Ok(())
@@ -291,7 +297,7 @@ impl OverlayNode {
     /// The moment of [`poll_timeout`](OverlayNode::poll_timeout) has come.
     pub fn handle_timeout(&mut self, now: Now) {
         let is_due = |timeout: Due| timeout.is_some_and(|(at, _)| at <= now.time);
-        let [ring, locality, metrics, somo, queue] = self.dues().map(is_due);
+        let [ring, locality, metrics, somo, delivery, queue] = self.dues().map(is_due);
         if ring {
             self.ring.handle_timeout(now);
         }
@@ -302,6 +308,9 @@ impl OverlayNode {
             machine.handle_timeout(&mut self.ring, now);
         }
         if let Some(machine) = self.somo.as_mut().filter(|_| somo) {
+            machine.handle_timeout(now);
+        }
+        if let Some(machine) = self.delivery.as_mut().filter(|_| delivery) {
             machine.handle_timeout(now);
         }
         if queue {
@@ -321,11 +330,12 @@ impl OverlayNode {
     }
 
     /// When the machines want to be woken, in the order that they are.
-    fn dues(&self) -> [Due; 5] {
+    fn dues(&self) -> [Due; 6] {
         let locality = self.locality.as_ref().and_then(Locality::poll_timeout);
         let metrics = self.metrics.as_deref().and_then(Metrics::poll_timeout);
         let somo = self.somo.as_deref().and_then(Somo::poll_timeout);
-        [self.ring.poll_timeout(), locality, metrics, somo, self.queue.poll_timeout()]
+        let delivery = self.delivery.as_deref().and_then(Delivery::poll_timeout);
+        [self.ring.poll_timeout(), locality, metrics, somo, delivery, self.queue.poll_timeout()]
     }
 
     /// The datagram to some of the receivers of a message, by their places in `send.to`: to all of
@@ -434,6 +444,7 @@ impl OverlayNode {
                 Some(somo) => somo.handle_input(somo::Input::Message(received), now),
                 None => Err(DropReason::UnknownProtocol),
             },
+            Protocol::Delivery => self.deliver(delivery::Input::Message(received), now),
             Protocol::Node => self.handle_own(received, now),
         }
     }
@@ -492,6 +503,9 @@ impl OverlayNode {
         }
         while let Some(output) = self.locality.as_mut().and_then(Locality::poll_output) {
             self.take(output, Event::Locality, now);
+        }
+        while let Some(output) = self.delivery.as_mut().and_then(|each| each.poll_output()) {
+            self.take(output, Event::Delivery, now);
         }
         while let Some(send) = self.queue.poll_output() {
             self.put(Output::Send(send));

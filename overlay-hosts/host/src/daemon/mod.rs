@@ -380,7 +380,7 @@ impl Daemon {
                         tracing::info!(peer = peer.name, "has found its coordinate");
                     }
                     Event::Somo(event) => peer.heed_tree(&event, now),
-                    Event::XcastReaches(_) | Event::Data(_) => {}
+                    Event::XcastReaches(_) | Event::Data(_) | Event::Delivery(_) => {}
                 }
             }
         }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::{Event, OverlayNode, Restored};
 use crate::data_overlay::{self, DataOverlay};
+use crate::delivery::{self, Delivery};
 use crate::drops::DropReason;
 use crate::machine::{Output, decode, encode};
 use crate::metrics;
@@ -56,6 +57,16 @@ pub(super) fn restore_position(me: Contact, restored: Restored<'_>) -> Contact {
 }
 
 impl OverlayNode {
+    /// The tree, if it takes part in it.
+    pub fn somo(&self) -> Option<&Somo> {
+        self.somo.as_deref()
+    }
+
+    /// Multicast sessions, if it takes part in any.
+    pub fn delivery(&self) -> Option<&Delivery> {
+        self.delivery.as_deref()
+    }
+
     /// Something is asked of the tree.
     pub(super) fn command_somo(
         &mut self,
@@ -117,6 +128,18 @@ impl OverlayNode {
     ) -> Result<(), DropReason> {
         match &mut self.metrics {
             Some(metrics) => metrics.handle_input(input, &mut self.ring, now),
+            None => Err(DropReason::UnknownProtocol),
+        }
+    }
+
+    /// Something for multicast sessions.
+    pub(super) fn deliver(
+        &mut self,
+        input: delivery::Input<'_>,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        match &mut self.delivery {
+            Some(delivery) => delivery.handle_input(input, now),
             None => Err(DropReason::UnknownProtocol),
         }
     }
