@@ -1,6 +1,7 @@
 //! Sessions that are stable, lossy, shaken by crashes, and attacked.
 
 mod fleet;
+mod nodes;
 mod parts;
 
 use std::time::Duration;
