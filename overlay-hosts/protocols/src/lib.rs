@@ -20,6 +20,7 @@
 //! | [`coordinates`], [`bandwidth`] | latencies and links, from what a leaf set measures (seed 003) |
 //! | [`metrics`] | measuring them |
 //! | [`alm`] | who forwards to whom in a multicast session, planned (seed 003) |
+//! | [`sessions`] | sessions planned on the pool, and their claims on hosts (seed 003) |
 //! | [`delivery`] | a session's data along its tree (seeds 002 and 003) |
 //! | [`data_overlay`] | objects that refer to each other, wherever they are (seed 003) |
 //! | [`somo`] | the tree that gathers what machines report, and tells them (seed 003) |
@@ -54,6 +55,7 @@ pub mod replay;
 pub mod resource_pool;
 pub mod ring;
 pub mod seal;
+pub mod sessions;
 pub mod somo;
 pub mod swap;
 #[cfg(test)]

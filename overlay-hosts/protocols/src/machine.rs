@@ -36,13 +36,15 @@ pub enum Protocol {
     Somo = 5,
     /// [`crate::delivery`].
     Delivery = 6,
+    /// [`crate::sessions`].
+    Sessions = 7,
 }
 
 impl Protocol {
     /// By its number on the wire.
     pub fn from_number(number: u8) -> Option<Protocol> {
-        use Protocol::{Delivery, Locality, Metrics, Node, Ring, Somo};
-        let all = [Node, Ring, Locality, Metrics, Somo, Delivery];
+        use Protocol::{Delivery, Locality, Metrics, Node, Ring, Sessions, Somo};
+        let all = [Node, Ring, Locality, Metrics, Somo, Delivery, Sessions];
         all.into_iter().find(|protocol| *protocol as u8 == number)
     }
 }

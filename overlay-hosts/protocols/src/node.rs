@@ -30,6 +30,7 @@ use crate::random::Random;
 use crate::replay::Replay;
 use crate::ring::{self, Ring};
 use crate::seal::{self, Identity};
+use crate::sessions::{self, Sessions};
 use crate::somo::{self, Somo};
 use crate::swap::SwapRecord;
 use crate::time::{Now, Time, Wall};
@@ -62,6 +63,9 @@ pub struct Config {
     pub somo: Option<somo::Config>,
     /// Multicast sessions; without, the node takes no part in any.
     pub delivery: Option<delivery::Config>,
+    /// Sessions that are planned on what the tree gathers, and claims of others'; without, the node has
+    /// neither. It wants `delivery`.
+    pub sessions: Option<sessions::Config>,
     /// The queue.
     pub parallel: parallel::Config,
 }
@@ -91,6 +95,8 @@ pub enum Input<'a> {
     Somo(somo::Command),
     /// For multicast sessions.
     Delivery(delivery::Command),
+    /// For sessions that are planned.
+    Sessions(sessions::Command),
     /// Ask these whether Xcast reaches them.
     Probe(Vec<Endpoint>),
 }
@@ -110,6 +116,8 @@ pub enum Event {
     Somo(somo::Event),
     /// News of multicast sessions, and what comes in them.
     Delivery(delivery::Event),
+    /// News of sessions that are planned.
+    Sessions(sessions::Event),
     /// Xcast reaches this peer.
     XcastReaches(Endpoint),
     /// A host at this address speaks these versions, and not ours.
@@ -164,6 +172,7 @@ pub struct OverlayNode {
     data: DataOverlay,
     somo: Option<Box<Somo>>,
     delivery: Option<Box<Delivery>>,
+    sessions: Option<Box<Planned>>,
     /// The position that it takes when it has left its own.
     exchanged: Option<Box<SwapRecord>>,
     queue: parallel::Queue,
@@ -199,6 +208,7 @@ impl OverlayNode {
             metrics.map(|config| Metrics::new(config, me.id, stored.as_deref(), seed, now).into());
         let somo = config.somo.map(|config| layers::somo(config, &me, &identity, seed, now).into());
         let delivery = config.delivery.map(|config| Delivery::new(config, me.clone()).into());
+        let sessions = config.sessions.map(|config| Planned::new(config, me.clone()).into());
         OverlayNode {
             me,
             identity,
@@ -218,6 +228,7 @@ impl OverlayNode {
             data: layers::data_overlay(),
             somo,
             delivery,
+            sessions,
             exchanged: None,
             queue: parallel::Queue::new(config.parallel),
             outputs: VecDeque::new(),
@@ -283,6 +294,7 @@ impl OverlayNode {
             }
             Input::Somo(command) => self.command_somo(command, now),
             Input::Delivery(command) => self.deliver(delivery::Input::Command(command), now),
+            Input::Sessions(command) => self.plan(sessions::Input::Command(command), now),
             Input::Probe(to) => {
                 self.probe(to, now);
                 Ok(())
@@ -297,7 +309,7 @@ impl OverlayNode {
     /// The moment of [`poll_timeout`](OverlayNode::poll_timeout) has come.
     pub fn handle_timeout(&mut self, now: Now) {
         let is_due = |timeout: Due| timeout.is_some_and(|(at, _)| at <= now.time);
-        let [ring, locality, metrics, somo, delivery, queue] = self.dues().map(is_due);
+        let [ring, locality, metrics, somo, delivery, sessions, queue] = self.dues().map(is_due);
         if ring {
             self.ring.handle_timeout(now);
         }
@@ -312,6 +324,9 @@ impl OverlayNode {
         }
         if let Some(machine) = self.delivery.as_mut().filter(|_| delivery) {
             machine.handle_timeout(now);
+        }
+        if let Some(planned) = self.sessions.as_mut().filter(|_| sessions) {
+            planned.machine.handle_timeout(now);
         }
         if queue {
             self.queue.handle_timeout(now.time);
@@ -330,12 +345,14 @@ impl OverlayNode {
     }
 
     /// When the machines want to be woken, in the order that they are.
-    fn dues(&self) -> [Due; 6] {
+    fn dues(&self) -> [Due; 7] {
         let locality = self.locality.as_ref().and_then(Locality::poll_timeout);
         let metrics = self.metrics.as_deref().and_then(Metrics::poll_timeout);
         let somo = self.somo.as_deref().and_then(Somo::poll_timeout);
         let delivery = self.delivery.as_deref().and_then(Delivery::poll_timeout);
-        [self.ring.poll_timeout(), locality, metrics, somo, delivery, self.queue.poll_timeout()]
+        let sessions = self.sessions().and_then(Sessions::poll_timeout);
+        let (ring, queue) = (self.ring.poll_timeout(), self.queue.poll_timeout());
+        [ring, locality, metrics, somo, delivery, sessions, queue]
     }
 
     /// The datagram to some of the receivers of a message, by their places in `send.to`: to all of
@@ -445,6 +462,7 @@ impl OverlayNode {
                 None => Err(DropReason::UnknownProtocol),
             },
             Protocol::Delivery => self.deliver(delivery::Input::Message(received), now),
+            Protocol::Sessions => self.plan(sessions::Input::Message(received), now),
             Protocol::Node => self.handle_own(received, now),
         }
     }
@@ -498,14 +516,14 @@ impl OverlayNode {
     /// Lets all machines say what they have to say, until they are quiet.
     fn drain(&mut self, now: Now) {
         self.drain_ring(now);
+        while self.drain_sessions(now) {
+            self.drain_ring(now);
+        }
         while let Some(output) = self.metrics.as_deref_mut().and_then(Metrics::poll_output) {
             self.take(output, Event::Metrics, now);
         }
         while let Some(output) = self.locality.as_mut().and_then(Locality::poll_output) {
             self.take(output, Event::Locality, now);
-        }
-        while let Some(output) = self.delivery.as_mut().and_then(|each| each.poll_output()) {
-            self.take(output, Event::Delivery, now);
         }
         while let Some(send) = self.queue.poll_output() {
             self.put(Output::Send(send));
@@ -591,8 +609,10 @@ pub fn is_proved(record: &SwapRecord) -> bool {
 pub const XCAST_HOLDS: Duration = Duration::from_secs(15);
 
 mod layers;
+mod planned;
 
 pub use layers::POSITION_KEY;
+use planned::Planned;
 
 #[cfg(test)]
 mod tests;

@@ -158,6 +158,21 @@ impl<H: Copy + Ord> Session<H> {
         self.needs_plan && self.draft.is_none()
     }
 
+    /// Whether answers to a plan are missing.
+    pub fn is_asking(&self) -> bool {
+        self.draft.is_some()
+    }
+
+    /// What hosts have agreed to, all that the tree needs included.
+    pub fn held(&self) -> &BTreeMap<H, u16> {
+        &self.held
+    }
+
+    /// What the session asks of a host to have so many degrees there.
+    pub fn claim(&self, host: H, degrees: u16) -> Ask<H> {
+        Ask { host, rank: self.rank(host), degrees }
+    }
+
     /// Plans, and says what is to be asked. Where the tree of before can be mended, a wholly new one is
     /// taken only if it is better by the configured gain, or if the members alone would do better, or if
     /// it is as good with fewer helpers. While answers are missing, nothing is asked.
@@ -171,7 +186,7 @@ impl<H: Copy + Ord> Session<H> {
         let plan = self.plan(pool)?;
         self.needs_plan = false;
         let more = plan.needs.iter().filter(|(host, degrees)| self.has(**host) < **degrees);
-        let asks: Vec<Ask<H>> = more.map(|(host, degrees)| self.ask(*host, *degrees)).collect();
+        let asks: Vec<Ask<H>> = more.map(|(host, degrees)| self.claim(*host, *degrees)).collect();
         let awaited: BTreeSet<H> = asks.iter().map(|ask| ask.host).collect();
         self.draft = Some(Draft { plan, awaited });
         Ok(if asks.is_empty() { self.commit() } else { asks })
@@ -185,7 +200,7 @@ impl<H: Copy + Ord> Session<H> {
         let Some(draft) = self.draft.as_mut().filter(is_awaited) else {
             // To a draft that is given up, if it is more than there is now.
             let is_late = degrees > self.has(host);
-            return is_late.then(|| self.ask(host, self.has(host))).into_iter().collect();
+            return is_late.then(|| self.claim(host, self.has(host))).into_iter().collect();
         };
         draft.awaited.remove(&host);
         self.held.insert(host, degrees);
@@ -226,7 +241,7 @@ impl<H: Copy + Ord> Session<H> {
         if host == self.root || !self.members.contains(&host) {
             return Vec::new();
         }
-        let last = Ask { degrees: 0, ..self.ask(host, 0) };
+        let last = Ask { degrees: 0, ..self.claim(host, 0) };
         self.members.remove(&host);
         let mut asks = self.lose(host);
         asks.push(last);
@@ -252,14 +267,10 @@ impl<H: Copy + Ord> Session<H> {
     /// The session ends; returns what is to be given back.
     pub fn end(&mut self) -> Vec<Ask<H>> {
         let mut asks = self.give_up();
-        asks.extend(self.held.keys().map(|host| self.ask(*host, 0)));
+        asks.extend(self.held.keys().map(|host| self.claim(*host, 0)));
         self.held.clear();
         self.running = Plan { links: BTreeMap::new(), needs: BTreeMap::new() };
         asks
-    }
-
-    fn ask(&self, host: H, degrees: u16) -> Ask<H> {
-        Ask { host, rank: self.rank(host), degrees }
     }
 
     fn has(&self, host: H) -> u16 {
@@ -282,14 +293,14 @@ impl<H: Copy + Ord> Session<H> {
         // Whoever has not answered may have agreed.
         let open = draft.awaited.into_iter().filter(|host| !asks.iter().any(|a| a.host == *host));
         let open: Vec<H> = open.collect();
-        asks.extend(open.into_iter().map(|host| self.ask(host, self.has(host))));
+        asks.extend(open.into_iter().map(|host| self.claim(host, self.has(host))));
         asks
     }
 
     fn shrink(&mut self) -> Vec<Ask<H>> {
         let needs = |host: &H| self.running.needs.get(host).copied().unwrap_or(0);
         let more = self.held.iter().filter(|(host, degrees)| **degrees > needs(host));
-        let asks: Vec<Ask<H>> = more.map(|(host, _)| self.ask(*host, needs(host))).collect();
+        let asks: Vec<Ask<H>> = more.map(|(host, _)| self.claim(*host, needs(host))).collect();
         self.held.retain(|host, _| self.running.needs.contains_key(host));
         for ask in &asks {
             self.held.entry(ask.host).and_modify(|degrees| *degrees = ask.degrees);

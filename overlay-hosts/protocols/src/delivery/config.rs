@@ -8,6 +8,8 @@ use crate::time::bounded;
 pub const PAYLOAD_MAX: usize = 1_000;
 /// Children of one host: C = 2 packets of 50 destinations (seed 002 paragraph 0044), and some more.
 pub const CHILDREN_MAX: usize = 128;
+/// Sessions that are expected at once.
+pub const EXPECTED_MAX: usize = 2_048;
 /// Members and helpers of one session.
 pub const SEATS_MAX: usize = 4_096;
 /// How far a payload may be ahead of the first one that is missing.
@@ -38,7 +40,8 @@ pub enum Order {
 /// values.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Whether others may make this host part of their sessions. Default: yes.
+    /// Whether anybody may make this host part of a session. Otherwise only those that are expected
+    /// ([`Command::Expect`](super::Command::Expect)) may. Default: yes.
     pub open: bool,
     /// Sessions at once. Default: 16.
     pub sessions_max: usize,

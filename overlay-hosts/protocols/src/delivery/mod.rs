@@ -26,7 +26,7 @@ mod window;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-pub use config::{CHILDREN_MAX, Config, Order, PAYLOAD_MAX, SEATS_MAX};
+pub use config::{CHILDREN_MAX, Config, EXPECTED_MAX, Order, PAYLOAD_MAX, SEATS_MAX};
 pub use roster::Seat;
 
 pub use crate::alm::SessionId;
@@ -66,6 +66,22 @@ pub enum Command {
     Send(SessionId, Vec<u8>),
     /// There will be no more.
     End(SessionId),
+    /// Another root may place this host in its session, [`EXPECTED_MAX`] at once.
+    Expect {
+        /// Which session.
+        session: SessionId,
+        /// Its root.
+        root: PeerId,
+        /// As a receiver, not only as a helper.
+        receives: bool,
+    },
+    /// It may not any more; where this host stands in it, it stays.
+    Forget {
+        /// Which session.
+        session: SessionId,
+        /// Its root.
+        root: PeerId,
+    },
 }
 
 /// What it tells.
@@ -164,6 +180,8 @@ pub struct Delivery {
     config: Config,
     me: Contact,
     streams: BTreeMap<(SessionId, PeerId), Stream>,
+    /// Where this host may be placed, and whether as a receiver.
+    expected: BTreeMap<(SessionId, PeerId), bool>,
     out: Outbox<Event>,
     counts: Counts,
 }
@@ -171,8 +189,9 @@ pub struct Delivery {
 impl Delivery {
     /// Without sessions.
     pub fn new(config: Config, me: Contact) -> Delivery {
-        let (streams, out, counts) = (BTreeMap::new(), Outbox::default(), Counts::default());
-        Delivery { config: config.bounded(), me, streams, out, counts }
+        let (streams, expected) = (BTreeMap::new(), BTreeMap::new());
+        let (out, counts) = (Outbox::default(), Counts::default());
+        Delivery { config: config.bounded(), me, streams, expected, out, counts }
     }
 
     /// Takes an input.
@@ -280,6 +299,18 @@ impl Delivery {
                     stream.speak(turn);
                 })
                 .ok_or(DropReason::NotInTree),
+            Command::Expect { session, root, receives } => {
+                let key = (session, root);
+                if self.expected.len() >= EXPECTED_MAX && !self.expected.contains_key(&key) {
+                    return Err(DropReason::SessionFull);
+                }
+                self.expected.insert(key, receives);
+                Ok(())
+            }
+            Command::Forget { session, root } => {
+                self.expected.remove(&(session, root));
+                Ok(())
+            }
         }
     }
 
@@ -382,12 +413,12 @@ impl Delivery {
             return Err(DropReason::Malformed);
         }
         let key = (place.session, root.id.unwrap_or_default());
+        if !self.config.open && self.expected.get(&key) != Some(&place.receives) {
+            return Err(DropReason::NotInTree);
+        }
         if self.streams.contains_key(&key) {
             self.with(key, now, |stream, turn| stream.follow(root, place, turn));
             return Ok(());
-        }
-        if !self.config.open {
-            return Err(DropReason::NotInTree);
         }
         self.has_room()?;
         let (config, out, counts) = (&self.config, &mut self.out, &mut self.counts);

@@ -115,6 +115,11 @@ impl OverlayNode {
                     });
                     self.put(Output::Event(Event::Somo(somo::Event::Exchanged { record })));
                 }
+                Output::Event(event) => {
+                    if let Some(event) = self.survey_heard(event, now) {
+                        self.put(Output::Event(Event::Somo(event)));
+                    }
+                }
                 output => self.take(output, Event::Somo, now),
             }
         }

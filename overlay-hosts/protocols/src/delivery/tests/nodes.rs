@@ -45,7 +45,7 @@ fn nodes_deliver_in_signed_datagrams_of_their_own() {
     }
     assert!(net.node(silent).drops().of(DropReason::UnknownProtocol) > 0);
     // One output from each of the four who have children that are there, in one piece.
-    let long = |send: &crate::machine::Send| send.shared.len() > PAYLOAD_MAX;
+    let long = |send: &machine::Send| send.shared.len() > PAYLOAD_MAX;
     let data: Vec<usize> =
         net.sent.iter().filter(|(.., send)| long(send)).map(|(place, ..)| *place).collect();
     assert_eq!(data, [0, 1, 2, 3]);
