@@ -3,7 +3,10 @@
 //! Exit status: 0 done, 1 the work failed, 2 wrong usage or configuration.
 
 mod ask;
+mod multicast;
+mod picture;
 mod run;
+mod sessions;
 mod show;
 
 use std::process::ExitCode;
@@ -33,6 +36,12 @@ enum Command {
     Get(ask::Get),
     /// Say who is responsible for a key
     FindNode(ask::FindNode),
+    /// List hosts of the pool: where they are, and what they have to give
+    Pool(multicast::Pool),
+    /// Send a file, or what comes by standard input, to many hosts by a tree that is planned
+    Multicast(multicast::Multicast),
+    /// Receive a multicast session
+    Receive(multicast::Receive),
 }
 
 /// Runs the command that the arguments name.
@@ -46,6 +55,9 @@ pub fn main() -> ExitCode {
         Command::Put(put) => ask::put(put),
         Command::Get(get) => ask::get(get),
         Command::FindNode(find) => ask::find_node(find),
+        Command::Pool(pool) => multicast::pool(&pool),
+        Command::Multicast(multicast) => multicast::multicast(&multicast),
+        Command::Receive(receive) => multicast::receive(&receive),
     };
     exit_code("overlay-host", done)
 }

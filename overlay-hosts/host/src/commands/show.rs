@@ -1,9 +1,11 @@
 //! `overlay-host show`.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::Value;
 
 use super::ask::Control;
-use super::{Failure, output};
+use super::{Failure, output, sessions};
 use crate::control::{Request, Topic};
 
 #[derive(clap::Args)]
@@ -11,22 +13,65 @@ pub(super) struct Show {
     /// What to show
     topic: Topic,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["dot", "svg"])]
     json: bool,
+    /// Of `tree` and `sessions`: print the trees of sessions that are sent from here as Graphviz graphs
+    #[arg(long)]
+    dot: bool,
+    /// The same, drawn: one file for each session, FILE, FILE-2 and so on
+    #[arg(long, value_name = "FILE.svg")]
+    svg: Option<PathBuf>,
     #[command(flatten)]
     control: Control,
 }
 
 pub(super) fn run(show: &Show) -> Result<(), Failure> {
+    if show.dot || show.svg.is_some() {
+        return draw(show);
+    }
     let value = show.control.ask(&Request::Show(show.topic))?;
     let text = match (show.json, show.topic) {
         (true, _) => value.to_string(),
         (false, Topic::Traffic) => numbers("counter", &value, false),
         (false, Topic::Drops) => numbers("reason", &value["drops"], true),
-        (false, Topic::Tree) => trees(&value),
+        (false, Topic::Tree) => {
+            let sessions = show.control.ask(&Request::Show(Topic::Sessions))?;
+            let drawn = sessions::trees(&sessions);
+            let drawn = drawn.iter().map(|picture| format!("\n\n{}", picture.text()));
+            trees(&value) + &drawn.collect::<String>()
+        }
+        (false, Topic::Sessions) => sessions::outline(&value),
         (false, Topic::Ring | Topic::Group | Topic::Coordinates) => outline(&value),
     };
     output::line(&text)
+}
+
+/// Trees of sessions, as graphs or as pictures.
+fn draw(show: &Show) -> Result<(), Failure> {
+    if !matches!(show.topic, Topic::Tree | Topic::Sessions) {
+        return Err(Failure::Usage("`--dot` and `--svg` go with `tree` and `sessions`".to_owned()));
+    }
+    let value = show.control.ask(&Request::Show(Topic::Sessions))?;
+    let pictures = sessions::trees(&value);
+    if pictures.is_empty() {
+        return Err(Failure::Work("no session is sent from here".to_owned()));
+    }
+    for (number, picture) in pictures.iter().enumerate() {
+        if show.dot {
+            output::line(&picture.dot())?;
+        }
+        let Some(file) = &show.svg else { continue };
+        let file = if number == 0 { file.clone() } else { numbered(file, number + 1) };
+        std::fs::write(&file, picture.svg())
+            .map_err(|error| Failure::Usage(format!("cannot write {}: {error}", file.display())))?;
+    }
+    Ok(())
+}
+
+/// FILE.svg becomes FILE-2.svg.
+fn numbered(file: &Path, number: usize) -> PathBuf {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    file.with_file_name(format!("{stem}-{number}.svg"))
 }
 
 fn numbers(head: &str, value: &Value, hide_zeros: bool) -> String {
@@ -92,7 +137,7 @@ fn tree(peer: &Value) -> String {
 }
 
 /// A value as words: fields of an object one after the other.
-fn phrase(value: &Value) -> String {
+pub(super) fn phrase(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "-".to_owned(),

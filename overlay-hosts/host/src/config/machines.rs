@@ -1,5 +1,5 @@
-//! `[ring]`, `[locality]`, `[metrics]`, `[somo]` and `[parallel]`: every tunable of the machines, one line
-//! each. The same line reads the key and prints it; defaults are the machines' own.
+//! `[ring]`, `[locality]`, `[metrics]`, `[somo]`, `[sessions]` and `[parallel]`: every tunable of the machines, one
+//! line each. The same line reads the key and prints it; defaults are the machines' own.
 
 use std::fmt::{self, Formatter, Write};
 use std::ops::RangeInclusive;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use overlay_protocols::locality::{self, Distance};
 use overlay_protocols::resource_pool::HostPool;
 use overlay_protocols::time::WAIT_MAX;
-use overlay_protocols::{metrics, node, parallel, ring, somo};
+use overlay_protocols::{alm, delivery, metrics, node, parallel, ring, sessions, somo};
 use router_config::reading::{Spanned, Table, keywords, shown};
 
 /// What a key stands for, in a machine's configuration.
@@ -59,6 +59,23 @@ keywords! {
     enum Spares {
         Sender = "sender",
         All = "all",
+    }
+}
+
+keywords! {
+    /// What a degree carries.
+    enum Carries {
+        Unicast = "unicast",
+        Xcast = "xcast",
+    }
+}
+
+keywords! {
+    /// What trees are made for.
+    enum Objective {
+        Height = "height",
+        Bandwidth = "bandwidth",
+        Variance = "variance",
     }
 }
 
@@ -200,6 +217,84 @@ const SOMO: Fields<somo::Config> = &[
     ),
 ];
 
+/// Who plans sessions, and who delivers their data.
+struct Multicast {
+    sessions: sessions::Config,
+    delivery: delivery::Config,
+}
+
+impl Multicast {
+    /// Where nothing is said; only whoever has claimed a host places it in its session.
+    fn new() -> Multicast {
+        let delivery = delivery::Config { open: false, ..delivery::Config::default() };
+        Multicast { sessions: sessions::Config::default(), delivery }
+    }
+
+    fn plan(&mut self) -> &mut alm::Config {
+        &mut self.sessions.session.plan
+    }
+}
+
+const CARRIES: [(Carries, alm::Transport); 2] =
+    [(Carries::Unicast, alm::Transport::Unicast), (Carries::Xcast, alm::Transport::Xcast)];
+const OBJECTIVES: [(Objective, alm::Objective); 3] = [
+    (Objective::Height, alm::Objective::Height),
+    (Objective::Bandwidth, alm::Objective::Bandwidth),
+    (Objective::Variance, alm::Objective::Variance),
+];
+
+const SESSIONS: Fields<Multicast> = &[
+    ("open", Switch(|c| &mut c.sessions.open)),
+    (
+        "helper-degree",
+        Count(
+            1..=alm::DEGREES_MAX as u64,
+            |c| c.sessions.session.plan.helper_degree.into(),
+            |c, n| c.plan().helper_degree = n as u16,
+        ),
+    ),
+    (
+        "helper-radius",
+        Count(DISTANCE, |c| c.sessions.session.plan.radius, |c, n| c.plan().radius = n),
+    ),
+    (
+        "gain",
+        Count(
+            0..=1_000,
+            |c| c.sessions.session.gain.into(),
+            |c, n| c.sessions.session.gain = n as u16,
+        ),
+    ),
+    ("plan-interval", Span(WAIT, |c| &mut c.sessions.replan)),
+    ("settling", Span(WAIT, |c| &mut c.sessions.settling)),
+    ("lease", Span(WAIT, |c| &mut c.sessions.lease)),
+    ("renewal", Span(WAIT, |c| &mut c.sessions.renewal)),
+    ("retry", Span(WAIT, |c| &mut c.sessions.retry)),
+    (
+        "sessions-max",
+        Count(
+            1..=1_024,
+            |c| c.delivery.sessions_max as u64,
+            |c, n| c.delivery.sessions_max = n as usize,
+        ),
+    ),
+    ("buffer", Span(WAIT, |c| &mut c.delivery.buffer)),
+    (
+        "buffer-bytes",
+        Count(
+            1 << 16..=1 << 32,
+            |c| c.delivery.buffer_octets as u64,
+            |c, n| c.delivery.buffer_octets = n as usize,
+        ),
+    ),
+    ("heartbeat", Span(WAIT, |c| &mut c.delivery.heartbeat)),
+    ("parent-silence", Span(WAIT, |c| &mut c.delivery.silence)),
+    ("child-silence", Span(WAIT, |c| &mut c.delivery.child_silence)),
+    ("repair-retry", Span(WAIT, |c| &mut c.delivery.retry)),
+    ("repair-wait", Span(WAIT, |c| &mut c.delivery.reorder)),
+    ("repair-time", Span(WAIT, |c| &mut c.delivery.repair)),
+];
+
 /// A tree that gathers the pool of hosts.
 fn default_somo() -> somo::Config {
     somo::Config { op: &HostPool, ..somo::Config::default() }
@@ -215,7 +310,7 @@ fn distance(number: u64) -> Distance {
     Distance(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
-/// Reads the five tables.
+/// Reads the six tables.
 pub(super) fn read(root: &mut Table<'_>) -> node::Config {
     let mut config =
         node::Config { locality: Some(locality::Config::default()), ..node::Config::default() };
@@ -243,6 +338,21 @@ pub(super) fn read(root: &mut Table<'_>) -> node::Config {
         let mut somo = default_somo();
         fields(table, SOMO, &mut somo);
         config.somo = enabled.then_some(somo);
+    }
+    if let Some(mut table) = root.table("sessions") {
+        let enabled = table.boolean("enabled").is_none_or(Spanned::into_inner);
+        let mut multicast = Multicast::new();
+        if let Some(word) = table.keyword("transport") {
+            multicast.plan().transport = meant(&CARRIES, word.into_inner());
+        }
+        if let Some(word) = table.keyword("objective") {
+            multicast.plan().objective = meant(&OBJECTIVES, word.into_inner());
+        }
+        fields(table, SESSIONS, &mut multicast);
+        if enabled {
+            config.sessions = Some(multicast.sessions);
+            config.delivery = Some(multicast.delivery);
+        }
     }
     if let Some(mut table) = root.table("parallel") {
         if let Some(mode) = table.keyword("mode") {
@@ -302,7 +412,7 @@ fn span(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String
     }
 }
 
-/// Prints the five tables, every default explicit.
+/// Prints the six tables, every default explicit.
 pub(super) fn print(f: &mut Formatter<'_>, config: &node::Config) -> fmt::Result {
     write!(f, "\n[ring]\n{}", printed(RING, &mut config.ring.clone())?)?;
     let mut locality = config.locality.clone().unwrap_or_default();
@@ -315,6 +425,15 @@ pub(super) fn print(f: &mut Formatter<'_>, config: &node::Config) -> fmt::Result
     f.write_str(&printed(METRICS_FIELDS, &mut metrics)?)?;
     writeln!(f, "\n[somo]\nenabled = {}", config.somo.is_some())?;
     f.write_str(&printed(SOMO, &mut config.somo.unwrap_or_else(default_somo))?)?;
+    writeln!(f, "\n[sessions]\nenabled = {}", config.sessions.is_some())?;
+    let default = Multicast::new();
+    let mut multicast = Multicast {
+        sessions: config.sessions.clone().unwrap_or(default.sessions),
+        delivery: config.delivery.unwrap_or(default.delivery),
+    };
+    writeln!(f, "transport = \"{}\"", word(&CARRIES, multicast.plan().transport))?;
+    writeln!(f, "objective = \"{}\"", word(&OBJECTIVES, multicast.plan().objective))?;
+    f.write_str(&printed(SESSIONS, &mut multicast)?)?;
     let parallel = &config.parallel;
     writeln!(f, "\n[parallel]\nmode = \"{}\"", word(&MODES, parallel.mode))?;
     writeln!(f, "spares = \"{}\"", word(&SPARES, parallel.spares))?;

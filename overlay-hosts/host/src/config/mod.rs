@@ -61,7 +61,7 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// `[rendezvous]`: how others are found.
     pub rendezvous: Rendezvous,
-    /// `[ring]`, `[locality]`, `[metrics]`, `[somo]` and `[parallel]`: the machines.
+    /// `[ring]`, `[locality]`, `[metrics]`, `[somo]`, `[sessions]` and `[parallel]`: the machines.
     pub machines: node::Config,
 }
 

@@ -10,6 +10,7 @@ mod clock;
 mod depart;
 mod link;
 mod membership;
+mod multicast;
 mod operations;
 mod peer;
 mod pool;
@@ -40,6 +41,7 @@ use crate::control::{ANSWER_PATIENCE, REQUEST_LEN_MAX, Request};
 use crate::rendezvous::{Found, Search};
 use crate::state::{StateError, Writer};
 use clock::Clock;
+use multicast::Multicast;
 use operations::Operations;
 use peer::Peer;
 
@@ -132,6 +134,7 @@ pub struct Daemon {
     next_search: Option<Time>,
     peers: Vec<Peer>,
     operations: Operations,
+    multicast: Multicast,
     writer: Writer,
     /// When the process ends at last, once it is leaving.
     end: Option<Time>,
@@ -188,6 +191,7 @@ impl Daemon {
             next_search: None,
             peers,
             operations: Operations::default(),
+            multicast: Multicast::default(),
             writer,
             end: None,
             name: config.host.name.clone(),
@@ -228,6 +232,7 @@ impl Daemon {
             }
             self.heed_events();
             self.operations.expire(self.clock.now().time);
+            self.multicast.expire(&mut self.peers, self.clock.now(), &self.writer);
             if self.is_over() {
                 return Ok(());
             }
@@ -236,8 +241,9 @@ impl Daemon {
 
     fn next_deadline(&self) -> Option<Time> {
         let peers = self.peers.iter().filter_map(Peer::deadline);
-        let others = [self.next_search, self.end, self.operations.deadline()];
-        peers.chain(others.into_iter().flatten()).min()
+        let asked = [self.operations.deadline(), self.multicast.deadline()];
+        let others = [self.next_search, self.end].into_iter().chain(asked);
+        peers.chain(others.flatten()).min()
     }
 
     fn heed_signals(&mut self) {
@@ -280,7 +286,19 @@ impl Daemon {
 
     fn answer(&mut self, (request, sender): Call<Request>) {
         let reply = match request {
-            Request::Show(topic) => Reply::Done(views::show(topic, &self.peers, self.clock.now())),
+            Request::Show(topic) => {
+                let inboxes = &self.multicast.inboxes;
+                Reply::Done(views::show(topic, &self.peers, inboxes, self.clock.now()))
+            }
+            Request::Multicast { peer, order } => {
+                match operations::find(&self.peers, peer.as_deref()) {
+                    Ok(index) => {
+                        let (peer, now) = ((index, &mut self.peers[index]), self.clock.now());
+                        return self.multicast.order(peer, order, sender, now, &self.writer);
+                    }
+                    Err(refusal) => Reply::Refused(refusal),
+                }
+            }
             Request::Ask { peer, question } => {
                 let now = self.clock.now();
                 match operations::find(&self.peers, peer.as_deref()) {
@@ -379,8 +397,18 @@ impl Daemon {
                     Event::Metrics(metrics::Event::Placed(_)) => {
                         tracing::info!(peer = peer.name, "has found its coordinate");
                     }
-                    Event::Somo(event) => peer.heed_tree(&event, now),
-                    Event::XcastReaches(_) | Event::Data(_) | Event::Delivery(_) => {}
+                    Event::Somo(event) => {
+                        peer.heed_tree(&event, now);
+                        self.multicast.tree((index, peer), &event, now, &self.writer);
+                    }
+                    Event::Delivery(event) => {
+                        self.multicast.delivery(index, &peer.name, event, now.time);
+                    }
+                    Event::Sessions(event) => {
+                        peer.heed_sessions(&event, now);
+                        self.multicast.sessions(index, &peer.name, &event);
+                    }
+                    Event::XcastReaches(_) | Event::Data(_) => {}
                 }
             }
         }

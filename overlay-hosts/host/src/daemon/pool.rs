@@ -7,6 +7,7 @@ use std::time::Duration;
 use overlay_protocols::alm::Degrees;
 use overlay_protocols::node::Input;
 use overlay_protocols::resource_pool::{Cpu, DegreeTable, HostReport, Memory};
+use overlay_protocols::sessions::{self, Sessions};
 use overlay_protocols::somo::{Command, Event};
 use overlay_protocols::{Now, Time};
 
@@ -59,11 +60,19 @@ impl Peer {
             report.coordinate = metrics.coordinate();
             (report.up, report.down) = metrics.bandwidth();
         }
-        report.degrees = DegreeTable::of(&self.share.degrees);
+        let sessions = self.node.sessions().map(Sessions::degrees);
+        report.degrees = DegreeTable::of(sessions.unwrap_or(&self.share.degrees));
         let bytes = report.to_bytes();
         if bytes != self.share.told {
             self.share.told.clone_from(&bytes);
             self.input(Input::Somo(Command::Sample(bytes)), now, writer);
+        }
+    }
+
+    /// What sessions tell.
+    pub(super) fn heed_sessions(&mut self, event: &sessions::Event, now: Now) {
+        if *event == sessions::Event::DegreesChanged {
+            self.share.next = now.time;
         }
     }
 

@@ -47,7 +47,10 @@ pub(super) fn start(
     let contact = contact(identity.id, &own_addresses);
     let seed = config.host.seed.map_or_else(drawn, |seed| seed.wrapping_add(index as u64));
     let restored = |key: &str| state::restored(&folder, key);
-    let machines = config.machines.clone();
+    let mut machines = config.machines.clone();
+    if let Some(sessions) = &mut machines.sessions {
+        sessions.degrees = config.host.degrees;
+    }
     let node = OverlayNode::new(machines, identity, contact, &restored, seed, clock.now());
     let shown: Vec<String> = own_addresses.iter().map(ToString::to_string).collect();
     tracing::info!(

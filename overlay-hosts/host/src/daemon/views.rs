@@ -1,5 +1,7 @@
 //! What `show` shows.
 
+mod sessions;
+
 use overlay_protocols::coordinates::Coordinate;
 use overlay_protocols::drops::{DropReason, Drops};
 use overlay_protocols::metrics::NeighborView;
@@ -10,11 +12,12 @@ use overlay_protocols::somo::VirtualNode;
 use overlay_protocols::{Contact, Now};
 use serde_json::{Map, Value, json};
 
+use super::multicast::Inboxes;
 use super::peer::{Datagrams, Peer};
 use crate::control::Topic;
 
 /// One topic of all peers.
-pub(super) fn show(topic: Topic, peers: &[Peer], now: Now) -> Value {
+pub(super) fn show(topic: Topic, peers: &[Peer], inboxes: &Inboxes, now: Now) -> Value {
     let each = |view: fn(&Peer) -> Value| {
         let peers: Vec<Value> = peers.iter().map(view).collect();
         json!({ "peers": peers })
@@ -25,6 +28,11 @@ pub(super) fn show(topic: Topic, peers: &[Peer], now: Now) -> Value {
         Topic::Coordinates => each(coordinates),
         Topic::Tree => {
             let peers: Vec<Value> = peers.iter().map(|peer| tree(peer, now)).collect();
+            json!({ "peers": peers })
+        }
+        Topic::Sessions => {
+            let peers = peers.iter().enumerate();
+            let peers: Vec<Value> = peers.map(|peer| sessions::show(peer, inboxes)).collect();
             json!({ "peers": peers })
         }
         Topic::Traffic => traffic(peers, now),

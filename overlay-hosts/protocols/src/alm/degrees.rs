@@ -3,6 +3,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,12 @@ pub const DEGREES_MAX: u16 = 1_024;
 )]
 pub struct SessionId(pub u64);
 
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// How important a session is: from 1, the most, to 3 (paragraph 0088).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
@@ -25,6 +32,9 @@ impl Priority {
     pub const HIGHEST: Priority = Priority(1);
     /// 3, the lowest.
     pub const LOWEST: Priority = Priority(3);
+
+    /// All of them, the highest first.
+    pub const ALL: [Priority; 3] = [Priority(1), Priority(2), Priority(3)];
 
     /// `None` unless it is from 1 to 3.
     pub fn new(number: u8) -> Option<Priority> {

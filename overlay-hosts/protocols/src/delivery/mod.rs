@@ -25,6 +25,7 @@ mod window;
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 pub use config::{CHILDREN_MAX, Config, EXPECTED_MAX, Order, PAYLOAD_MAX, SEATS_MAX};
 pub use roster::Seat;
@@ -118,7 +119,7 @@ pub enum Event {
         /// Who it is.
         parent: PeerId,
     },
-    /// All of a session has come, or been given up.
+    /// All of a session has come, or been given up; at the root: it is over for all.
     Ended {
         /// Which session.
         session: SessionId,
@@ -173,6 +174,8 @@ pub struct SessionView {
     pub octets: usize,
     /// At the root: the whole tree, from child to parent.
     pub links: Vec<(PeerId, PeerId)>,
+    /// At the root: where everybody else is.
+    pub addresses: Vec<(PeerId, SocketAddr)>,
 }
 
 /// All sessions of a host.
@@ -215,7 +218,12 @@ impl Delivery {
         for key in due {
             let fate = self.with(key, now.time, |stream, turn| stream.handle_timeout(turn));
             match fate {
-                Some(Fate::Over) => drop(self.streams.remove(&key)),
+                Some(Fate::Over) => {
+                    self.streams.remove(&key);
+                    if key.1 == self.me.id {
+                        self.out.event(Event::Ended { session: key.0, root: key.1 });
+                    }
+                }
                 Some(Fate::Lost) => self.lose(key),
                 Some(Fate::Stays) | None => {}
             }
@@ -247,6 +255,7 @@ impl Delivery {
             next: stream.window.next(),
             octets: stream.window.octets(),
             links: stream.roster.iter().flat_map(|roster| roster.links()).collect(),
+            addresses: stream.roster.iter().flat_map(|roster| roster.addresses()).collect(),
         })
     }
 

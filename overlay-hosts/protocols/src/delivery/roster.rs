@@ -8,6 +8,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::config::{CHILDREN_MAX, Config, PLACE_TRIES, SEATS_MAX};
@@ -215,6 +216,11 @@ impl Roster {
     /// From child to parent.
     pub(super) fn links(&self) -> impl Iterator<Item = (PeerId, PeerId)> + '_ {
         self.seats.iter().filter_map(|(id, kept)| Some((*id, kept.seat.parent?)))
+    }
+
+    /// Where everybody but the root is.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (PeerId, SocketAddr)> + '_ {
+        self.seats.iter().map(|(id, kept)| (*id, kept.seat.contact.address))
     }
 
     fn children(&self) -> BTreeMap<PeerId, Vec<PeerId>> {

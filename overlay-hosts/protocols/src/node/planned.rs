@@ -48,9 +48,18 @@ impl OverlayNode {
     pub(super) fn drain_sessions(&mut self, now: Now) -> bool {
         let mut has_asked = false;
         while let Some(output) = self.delivery.as_mut().and_then(|each| each.poll_output()) {
-            if let Output::Event(delivery::Event::Gone { session, peer }) = output {
+            let command = match &output {
+                Output::Event(delivery::Event::Gone { session, peer }) => {
+                    Some(Command::Gone(*session, *peer))
+                }
+                Output::Event(delivery::Event::Ended { session, root }) if *root == self.me.id => {
+                    Some(Command::End(*session))
+                }
+                _ => None,
+            };
+            if let Some(command) = command {
                 // Not every session is planned here.
-                let _unplanned = self.command(Command::Gone(session, peer), now);
+                let _unplanned = self.command(command, now);
                 has_asked = true;
             }
             self.take(output, Event::Delivery, now);
