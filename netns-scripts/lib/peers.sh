@@ -29,6 +29,7 @@ peers_configure() {
       printf '\n[rendezvous]\nboot = [%s]\n' "$boot"
       printf '%s\n' "$PEER_CONFIGURATION"
     } >"$LAB_STATE/peers/$host.toml"
+    multicast_configure_host "$host"
   done
   if declare -F peers_configure_more >/dev/null; then peers_configure_more; fi
 }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[allow(unreachable_pub)]
+#[allow(unreachable_pub, dead_code)]
 mod support;
 
 use std::io::Write;

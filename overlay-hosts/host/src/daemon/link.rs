@@ -208,6 +208,7 @@ impl Xcast {
     /// Where the gateway does not handle Xcast, or receivers are on this host's own links, the
     /// socket sends plain copies: those count as what they are.
     fn send_together(&mut self, to: &[SocketAddr], bytes: &[u8]) -> Left {
+        debug_assert!(bytes.len() <= DATAGRAM_LEN_MAX, "room for a list is kept");
         let copies = |socket: &XcastSocket| {
             let counters = socket.counters();
             let plain = counters.unicast_conversions + counters.premature_unicast_conversions;
@@ -227,7 +228,6 @@ impl Xcast {
     }
 
     fn send(&mut self, to: &[SocketAddr], bytes: &[u8]) -> Left {
-        debug_assert!(bytes.len() <= DATAGRAM_LEN_MAX);
         let destination =
             |to: &SocketAddr| Destination { address: to.ip(), port: to.port(), dscp: None };
         let destinations: Vec<Destination> = to.iter().map(destination).collect();

@@ -397,9 +397,19 @@ fn pool(snapshot: &Snapshot, question: &PoolQuestion, peer: &Peer, complete: boo
         (None, _) => None,
     };
     let (degrees, count) = (question.degrees, question.count);
-    let wanted = Wanted { near, degrees, count, ..Wanted::default() };
-    let found = snapshot.find(&wanted);
-    let hosts: Vec<Value> = found.iter().map(host).collect();
+    // Without a bound those that are nowhere count, too: all are found, then sorted.
+    let count_found = if near.is_some() { count } else { usize::MAX };
+    let wanted = Wanted { near, degrees, count: count_found, ..Wanted::default() };
+    let mut found = snapshot.find(&wanted);
+    for each in &mut found {
+        let places = here.zip(each.host.report.coordinate);
+        each.distance = each.distance.or(places.map(|(here, there)| here.distance(&there)));
+    }
+    found.sort_by(|one, other| {
+        let distance = |found: &Found<'_>| found.distance.unwrap_or(f64::INFINITY);
+        distance(one).total_cmp(&distance(other))
+    });
+    let hosts: Vec<Value> = found.iter().take(count).map(host).collect();
     Reply::Done(json!({
         "hosts": hosts,
         "pool": snapshot.hosts().len(),

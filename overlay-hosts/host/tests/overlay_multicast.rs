@@ -1,0 +1,34 @@
+//! The lab `netns-scripts/overlay --multicast`: 24 hosts gather what they have, one sends to 15 others by a tree
+//! that is planned on it, and two hosts crash on the way.
+
+// A failure of a test is a panic.
+#![allow(clippy::unwrap_used)]
+
+#[allow(unreachable_pub, dead_code)]
+mod programs;
+
+use serde_json::{Value, json};
+
+/// Ten lines a second.
+const LINES: u64 = 300;
+
+#[test]
+fn a_stream_goes_on_past_crashes_of_hosts_that_forward_and_of_the_pool_s_root() {
+    let script = "exec \"$LAB\" run --suffix $SUFFIX --multicast 30s --json";
+    let Some(text) = programs::run_overlay_lab("multicast", script) else { return };
+    let report: Value = serde_json::from_str(text.trim()).unwrap();
+    assert_eq!(report["errors"], json!([]));
+    let killed = report["killed"].as_array().unwrap();
+    assert_eq!(killed.len(), 2, "{report}");
+    assert!(!killed.contains(&report["source"]), "{report}");
+    let members = report["members"].as_array().unwrap();
+    // A helper may be among those that were killed.
+    assert!((13..=14).contains(&members.len()), "{report}");
+    for member in members {
+        let of = |key: &str| member[key].as_u64();
+        assert_eq!((of("lines"), of("missing"), of("twice")), (Some(LINES), Some(0), Some(0)));
+        assert!(of("worst-ms") <= Some(10_000), "{member}");
+    }
+    let switches = members.iter().filter_map(|member| member["switches"].as_u64()).sum::<u64>();
+    assert!(switches > 0, "nobody has lost its parent: {report}");
+}
