@@ -163,8 +163,14 @@ fn send_all(
 ) -> Result<(u64, u64), Failure> {
     let (begin, mut octets, mut payloads) = (Instant::now(), 0u64, 0u64);
     let size = usize::from(multicast.size);
+    // As much as leaves in one turn, so that nobody gets much at once and then nothing.
+    let in_turn = f64::from(multicast.rate) * 125.0 * TURN.as_secs_f64() / size as f64;
+    let at_once = match multicast.file {
+        Some(_) => (in_turn as usize).clamp(1, PAYLOADS_AT_ONCE),
+        None => PAYLOADS_AT_ONCE,
+    };
     loop {
-        let some = source.next(size, PAYLOADS_AT_ONCE)?;
+        let some = source.next(size, at_once)?;
         let order = Order::Send {
             session: session.to_owned(),
             payloads: some.payloads.iter().map(|payload| BASE64_STANDARD.encode(payload)).collect(),

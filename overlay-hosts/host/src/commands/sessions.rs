@@ -39,9 +39,10 @@ fn picture(peer: &Value, session: &Value) -> Picture {
         parent: link["parent"].as_str().map(str::to_owned),
         helps: link["member"] == false,
     });
-    let height = session["height-ms"].as_f64().unwrap_or(0.0);
+    let height = session["height-ms"].as_f64();
+    let height = height.map_or("of unknown height".to_owned(), |ms| format!("{ms:.1} ms high"));
     let title = format!(
-        "session {}  priority {}  {} members  {height:.1} ms high  {} payloads sent",
+        "session {}  priority {}  {} members  {height}  {} payloads sent",
         text(&session["session"]),
         phrase(&session["priority"]),
         phrase(&session["members"]),

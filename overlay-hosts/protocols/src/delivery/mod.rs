@@ -1,4 +1,4 @@
-//! A session's data along its tree (seed 003 with seed 002 [0042] to [0044]).
+//! A session's data along its tree (seed 003 with seed 002 paragraphs 0042 to 0044).
 //!
 //! 1. **Places** (`roster`): the root tells every host of a session its parent and its children, and
 //!    repeats it until it is answered. Nobody else's word counts, and nothing is taken from others.

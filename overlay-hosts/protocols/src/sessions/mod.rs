@@ -145,8 +145,9 @@ pub struct TaskView {
     pub links: Vec<(PeerId, PeerId)>,
     /// Degrees that hosts have agreed to.
     pub held: Vec<(PeerId, u16)>,
-    /// The latest that a member gets anything, by the last snapshot: microseconds from the root.
-    pub height: Micros,
+    /// The latest that a member gets anything, by the last snapshot: microseconds from the root. `None`
+    /// where members do not know where they stand.
+    pub height: Option<Micros>,
     /// All hosts of the tree have agreed to it, and nothing of it is missing.
     pub is_whole: bool,
 }

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use crate::alm::{Degrees, Micros, Pool, Rank, SessionId};
+use crate::alm::{Degrees, LATENCY_MAX, Micros, Pool, Rank, SessionId};
 use crate::contact::Contact;
 use crate::id::{PeerId, RingId};
 use crate::resource_pool::Snapshot;
@@ -32,12 +32,13 @@ impl View<'_> {
         Some(&report.contact)
     }
 
-    /// How late the last of some is, whose ways to the root are made of these links.
+    /// How late the last of some is, whose ways to the root are made of these links; `None` if it is
+    /// not known how long one of them takes.
     pub(super) fn height(
         &self,
         links: &BTreeMap<PeerId, PeerId>,
         of: impl Iterator<Item = PeerId>,
-    ) -> Micros {
+    ) -> Option<Micros> {
         let depth = |host: PeerId| {
             let (mut at, mut sum) = (host, 0);
             // A tree has no longer way than it has links.
@@ -48,7 +49,7 @@ impl View<'_> {
             }
             sum
         };
-        of.map(depth).max().unwrap_or(0)
+        of.map(depth).max().filter(|height| *height < LATENCY_MAX)
     }
 }
 

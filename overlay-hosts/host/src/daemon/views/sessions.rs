@@ -71,7 +71,7 @@ fn sent(view: &SessionView, task: Option<&TaskView>) -> Value {
         "priority": task.map(|task| task.priority.number()),
         "members": task.map(|task| task.members.len()),
         "whole": task.map(|task| task.is_whole),
-        "height-ms": task.map(|task| task.height as f64 / 1e3),
+        "height-ms": task.and_then(|task| task.height).map(|micros| micros as f64 / 1e3),
         "next": view.next,
         "links": links,
     })
