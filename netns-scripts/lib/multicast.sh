@@ -98,11 +98,13 @@ MULTICAST_READ='"$0" receive --json --socket "$1" | while IFS= read -r line; do 
 # Lines with their numbers, and the time at which each was sent, once there is a session.
 # shellcheck disable=SC2016 # for another shell
 MULTICAST_WRITE='exec {pause}<> <(:)
-  until grep -q "^session" "$5"; do read -rt 0.05 -u "$pause"; done
-  for ((number = 0; number < $3; number++)); do
-    printf "%d %s\n" "$number" "${EPOCHREALTIME/[.,]/}"
-    read -rt "$4" -u "$pause"
-  done | "$0" multicast --json --priority 1 --socket "$1" --members "$2"'
+  {
+    until grep -q "^session" "$5"; do read -rt 0.05 -u "$pause"; done
+    for ((number = 0; number < $3; number++)); do
+      printf "%d %s\n" "$number" "${EPOCHREALTIME/[.,]/}"
+      read -rt "$4" -u "$pause"
+    done
+  } | "$0" multicast --json --priority 1 --socket "$1" --members "$2"'
 
 multicast_begin() {
   local host members=()

@@ -1,7 +1,9 @@
 //! Multicast sessions that are planned: what joins them to the tree of reports, which says what the pool
 //! has, and to delivery, which lets data flow.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use super::{Event, OverlayNode};
 use crate::alm::Rank;
@@ -10,23 +12,27 @@ use crate::delivery;
 use crate::drops::DropReason;
 use crate::id::RingId;
 use crate::machine::Output;
-use crate::resource_pool::Snapshot;
+use crate::resource_pool::{HOSTS_MAX, Snapshot};
 use crate::sessions::{self, Command, Sessions};
 use crate::somo;
-use crate::time::Now;
+use crate::time::{Now, Time};
 
 /// The tree's query for a snapshot; others of this number are nobody's.
 const SURVEY: u64 = u64::MAX;
 
-/// Sessions, and the snapshot that is being gathered for them.
+/// A report that is this old is no longer planned on. While the tree heals, some hosts are in no
+/// snapshot; those that are gone do not answer when they are asked.
+const REPORT_HOLDS: Duration = Duration::from_secs(60);
+
+/// Sessions, and what hosts have reported lately.
 pub(super) struct Planned {
     pub(super) machine: Sessions,
-    reports: Vec<(RingId, Vec<u8>)>,
+    reports: BTreeMap<RingId, (Time, Vec<u8>)>,
 }
 
 impl Planned {
     pub(super) fn new(config: sessions::Config, me: Contact) -> Planned {
-        Planned { machine: Sessions::new(config, me), reports: Vec::new() }
+        Planned { machine: Sessions::new(config, me), reports: BTreeMap::new() }
     }
 }
 
@@ -114,7 +120,14 @@ impl OverlayNode {
     pub(super) fn survey_heard(&mut self, event: somo::Event, now: Now) -> Option<somo::Event> {
         let Some(planned) = &mut self.sessions else { return Some(event) };
         match event {
-            somo::Event::Listed { request: SURVEY, entries } => planned.reports.extend(entries),
+            somo::Event::Listed { request: SURVEY, entries } => {
+                for (position, report) in entries {
+                    let is_known = planned.reports.contains_key(&position);
+                    if is_known || planned.reports.len() < HOSTS_MAX {
+                        planned.reports.insert(position, (now.time, report));
+                    }
+                }
+            }
             somo::Event::Answered { request: SURVEY, .. } => self.surveyed(now),
             event => return Some(event),
         }
@@ -122,8 +135,10 @@ impl OverlayNode {
     }
 
     fn surveyed(&mut self, now: Now) {
-        let reports = self.sessions.as_mut().map(|planned| core::mem::take(&mut planned.reports));
-        let snapshot = Snapshot::of(reports.unwrap_or_default());
+        let Some(planned) = &mut self.sessions else { return };
+        planned.reports.retain(|_, (at, _)| now.time.since(*at) < REPORT_HOLDS);
+        let reports = planned.reports.iter().map(|(at, (_, report))| (*at, report.clone()));
+        let snapshot = Snapshot::of(reports);
         let _taken = self.command(Command::Snapshot(snapshot), now);
     }
 }

@@ -122,6 +122,31 @@ fn who_crashes_is_planned_around_and_nothing_is_missing_at_the_others() {
 }
 
 #[test]
+fn a_session_is_planned_while_the_pool_s_tree_has_lost_its_root() {
+    for seed in 0..3 {
+        let mut fleet = Fleet::new(20, 9, seed);
+        // It knows the pool from a session before.
+        fleet.begin(0, SESSION, 1, 1..=5);
+        fleet.run(5);
+        let is_root = |place: &usize| fleet.net.node(*place).somo().unwrap().is_root();
+        let Some(root) = fleet.live().find(is_root).filter(|root| *root > 0) else { continue };
+        fleet.net.crash(root);
+        let others: Vec<usize> = (6..=12).filter(|place| *place != root).collect();
+        fleet.begin(0, SessionId(8), 2, others.iter().copied());
+        fleet.run(12);
+        let whole = fleet.sessions(0).tasks().filter(|task| task.is_whole).count();
+        assert_eq!(whole, 2, "seed {seed}");
+        let unplanned = fleet.told(0, |event| matches!(event, Event::Unplanned { .. }));
+        assert_eq!(unplanned, 0, "seed {seed}");
+        fleet.send(0, SessionId(8), 0..3);
+        fleet.run(2);
+        for place in others {
+            assert_eq!(fleet.received(place, SessionId(8)), [0, 1, 2], "seed {seed}, host {place}");
+        }
+    }
+}
+
+#[test]
 fn what_a_root_has_held_is_free_again_when_it_is_gone() {
     let mut fleet = Fleet::new(10, 4, 3);
     fleet.begin(0, SESSION, 1, 1..=8);
