@@ -21,6 +21,7 @@ MULTICAST_SOURCE=''
 MULTICAST_MEMBERS=()
 MULTICAST_KILLED=()
 MULTICAST_POOL=''
+MULTICAST_LINES=0
 # What the tree looked like: as text, and as lines "CHILD PARENT".
 MULTICAST_DRAWN=()
 MULTICAST_LINKS=''
@@ -38,7 +39,7 @@ multicast_check_options() {
 # Two hosts of each locality help, and can carry more than members.
 multicast_degrees() { case $1 in ?[56]) printf 6 ;; *) printf 3 ;; esac }
 multicast_configure_host() {
-  [[ -z $MULTICAST ]] || sed -i "/^\[rendezvous\]/i degrees = $(multicast_degrees "$1")\n" "$LAB_STATE/peers/$1.toml"
+  [[ ${LAB_OPTIONS[multicast]} == no ]] || sed -i "/^\[rendezvous\]/i degrees = $(multicast_degrees "$1")\n" "$LAB_STATE/peers/$1.toml"
 }
 
 # ---- what is known --------------------------------------------------------------------------
@@ -95,15 +96,18 @@ multicast_draw() { MULTICAST_DRAWN+=("$(peer "$MULTICAST_SOURCE" show sessions |
 # Every line with the time at which it came.
 # shellcheck disable=SC2016 # for another shell
 MULTICAST_READ='"$0" receive --json --socket "$1" | while IFS= read -r line; do printf "%s %s\n" "${EPOCHREALTIME/[.,]/}" "$line"; done'
-# Lines with their numbers, and the time at which each was sent, once there is a session.
+# Lines with their numbers, and the time at which each was sent: from when there is a session, until a file says that it
+# is enough. How many they were is in another one.
 # shellcheck disable=SC2016 # for another shell
 MULTICAST_WRITE='exec {pause}<> <(:)
   {
-    until grep -q "^session" "$5"; do read -rt 0.05 -u "$pause"; done
-    for ((number = 0; number < $3; number++)); do
+    until grep -q "^session" "$4/logs/multicast.err"; do read -rt 0.05 -u "$pause"; done
+    for ((number = 0; ; number++)); do
+      [[ ! -e $4/multicast.enough ]] || break
       printf "%d %s\n" "$number" "${EPOCHREALTIME/[.,]/}"
-      read -rt "$4" -u "$pause"
+      read -rt "$3" -u "$pause"
     done
+    printf "%d" "$number" >"$4/multicast.lines"
   } | "$0" multicast --json --priority 1 --socket "$1" --members "$2"'
 
 multicast_begin() {
@@ -112,9 +116,10 @@ multicast_begin() {
     members+=("$(lab_addresses "$host")")
     lab_spawn "receive-$host" "$host" bash -c "$MULTICAST_READ" "$LAB_STATE/overlay-host" "$LAB_STATE/peers/$host.sock"
   done
+  rm -f "$LAB_STATE"/multicast.{enough,lines}
   lab_spawn multicast "$MULTICAST_SOURCE" bash -c "$MULTICAST_WRITE" "$LAB_STATE/overlay-host" \
     "$LAB_STATE/peers/$MULTICAST_SOURCE.sock" "$(IFS=, && printf '%s' "${members[*]}")" \
-    "$((MULTICAST * MULTICAST_RATE))" "0.$((1000 / MULTICAST_RATE))" "$LAB_STATE/logs/multicast.err"
+    "0.$((1000 / MULTICAST_RATE))" "$LAB_STATE"
   if ! lab_until 40 multicast_is_whole; then
     cat "$LAB_STATE/logs/multicast.err" >&2
     fail 1 "the session comes to no tree"
@@ -152,10 +157,13 @@ multicast_run() {
   lab_until "$MULTICAST" multicast_is_at "$((MULTICAST / 2))" || :
   multicast_kill "$root" "the root of the tree that gathers the pool"
   multicast_draw
-  lab_until "$((MULTICAST + 60))" lab_none_runs multicast || ERRORS+=("the source does not come to an end")
+  lab_until "$MULTICAST" multicast_is_at "$MULTICAST" || :
+  : >"$LAB_STATE/multicast.enough"
+  lab_until 60 lab_none_runs multicast || ERRORS+=("the source does not come to an end")
   for host in "${MULTICAST_MEMBERS[@]}"; do names+=("receive-$host"); done
   lab_until 30 multicast_have_read || ERRORS+=("some members do not come to an end")
   lab_end multicast "${names[@]}"
+  MULTICAST_LINES=$(<"$LAB_STATE/multicast.lines")
   multicast_judge
   peers_stop
 }
@@ -173,7 +181,7 @@ multicast_have_read() {
 multicast_row() {
   local switches
   switches=$(sed -n 's/.*"switches":\([0-9]*\).*/\1/p' "$LAB_STATE/logs/receive-$1.err")
-  sort -n -k 1,1 "$LAB_STATE/logs/receive-$1.out" | awk -v count="$((MULTICAST * MULTICAST_RATE))" -v switches="${switches:--}" '
+  sort -n -k 1,1 "$LAB_STATE/logs/receive-$1.out" | awk -v count="$MULTICAST_LINES" -v switches="${switches:--}" '
     {
       lines++; delay[lines] = ($1 - $3) / 1000
       if ($2 in seen) twice++
@@ -214,8 +222,8 @@ multicast_report() {
 }
 multicast_report_json() {
   local host lines missing twice median worst gap switches comma=''
-  printf '{"lab":%s,"suffix":%s,"seconds":%d,"source":"%s","killed":%s,"members":[' "$(json_string "$LAB")" \
-    "$(json_string "$LAB_SUFFIX")" "$MULTICAST" "$MULTICAST_SOURCE" "$(json_strings "${MULTICAST_KILLED[@]}")"
+  printf '{"lab":%s,"suffix":%s,"seconds":%d,"lines":%d,"source":"%s","killed":%s,"members":[' "$(json_string "$LAB")" \
+    "$(json_string "$LAB_SUFFIX")" "$MULTICAST" "$MULTICAST_LINES" "$MULTICAST_SOURCE" "$(json_strings "${MULTICAST_KILLED[@]}")"
   for host in "${MULTICAST_MEMBERS[@]}"; do
     multicast_lives "$host" || continue
     read -r lines missing twice median worst gap switches <<<"${MULTICAST_ROWS[$host]}"

