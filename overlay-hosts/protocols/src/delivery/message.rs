@@ -9,19 +9,22 @@ use crate::alm::SessionId;
 use crate::contact::Contact;
 use crate::id::PeerId;
 
-/// A message. Who has sent it is what the seal proves; a session is known by its number and by who may
-/// say this in it, so that nobody disturbs another's session by its number.
+/// A session among those of all roots, each of which numbers its own: nobody disturbs another's by its
+/// number.
+pub(super) type Key = (SessionId, PeerId);
+
+/// A message. Who has sent it is what the seal proves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Message {
     /// Down: one payload.
-    Data { session: SessionId, sequence: u64, payload: Vec<u8> },
+    Data { key: Key, sequence: u64, payload: Vec<u8> },
     /// Down: there is nothing else to say. All below `next` has come here, and what is left of that
     /// begins at `oldest`; nothing comes from `end` on.
-    Alive { session: SessionId, oldest: u64, next: u64, end: Option<u64> },
+    Alive { key: Key, oldest: u64, next: u64, end: Option<u64> },
     /// Up: here is a child, and wants everything.
-    Here { session: SessionId },
+    Here { key: Key },
     /// Up: runs of payloads are missing, each from a number on, so many.
-    Nack { session: SessionId, missing: Vec<(u64, u16)> },
+    Nack { key: Key, missing: Vec<(u64, u16)> },
     /// From the root: where the receiver stands in the tree.
     Place(Place),
     /// To the root: so it is.
@@ -40,7 +43,7 @@ pub(super) struct Place {
     pub(super) first: u64,
     /// Whether it hands them up, or helps only.
     pub(super) receives: bool,
-    /// Of what it is told; a later one replaces it.
+    /// Of what it is told, from 1; a later one replaces it.
     pub(super) version: u32,
     pub(super) parent: Option<Contact>,
     pub(super) children: Vec<Contact>,
@@ -51,7 +54,8 @@ impl Place {
     pub(super) fn is_sound(&self, me: PeerId) -> bool {
         let contacts = || self.parent.iter().chain(&self.children);
         let parent = self.parent.as_ref().map(|parent| parent.id);
-        self.children.len() <= CHILDREN_MAX
+        self.version > 0
+            && self.children.len() <= CHILDREN_MAX
             && contacts().all(|contact| contact.id != me && contact.is_acceptable(|_| false))
             && self.children.iter().all(|child| Some(child.id) != parent)
     }

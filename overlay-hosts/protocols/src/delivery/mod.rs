@@ -36,7 +36,7 @@ use crate::drops::DropReason;
 use crate::id::PeerId;
 use crate::machine::{self, Outbox, Output, Received};
 use crate::time::{Now, Time};
-use message::{Message, Place};
+use message::{Key, Message, Place};
 use stream::{Fate, Stream, Turn};
 
 /// What goes in.
@@ -182,9 +182,9 @@ pub struct SessionView {
 pub struct Delivery {
     config: Config,
     me: Contact,
-    streams: BTreeMap<(SessionId, PeerId), Stream>,
+    streams: BTreeMap<Key, Stream>,
     /// Where this host may be placed, and whether as a receiver.
-    expected: BTreeMap<(SessionId, PeerId), bool>,
+    expected: BTreeMap<Key, bool>,
     out: Outbox<Event>,
     counts: Counts,
 }
@@ -214,7 +214,7 @@ impl Delivery {
     /// The moment of [`poll_timeout`](Delivery::poll_timeout) has come.
     pub fn handle_timeout(&mut self, now: Now) {
         let due = self.streams.iter().filter(|(_, stream)| stream.poll_timeout() <= now.time);
-        let due: Vec<(SessionId, PeerId)> = due.map(|(key, _)| *key).collect();
+        let due: Vec<Key> = due.map(|(key, _)| *key).collect();
         for key in due {
             let fate = self.with(key, now.time, |stream, turn| stream.handle_timeout(turn));
             match fate {
@@ -261,7 +261,7 @@ impl Delivery {
 
     fn with<R>(
         &mut self,
-        key: (SessionId, PeerId),
+        key: Key,
         now: Time,
         act: impl FnOnce(&mut Stream, &mut Turn<'_>) -> R,
     ) -> Option<R> {
@@ -270,7 +270,7 @@ impl Delivery {
         Some(act(stream, &mut Turn { config, me: self.me.id, out, counts, now }))
     }
 
-    fn lose(&mut self, key: (SessionId, PeerId)) {
+    fn lose(&mut self, key: Key) {
         if self.streams.remove(&key).is_some() {
             self.out.event(Event::Lost { session: key.0, root: key.1 });
         }
@@ -359,25 +359,22 @@ impl Delivery {
         let own = |session| (session, self.me.id);
         let unknown = Err(DropReason::NotInTree);
         match message {
-            Message::Data { session, sequence, payload } => {
-                let key = self.of_parent(session, sender)?;
+            Message::Data { key, sequence, payload } => {
+                self.is_parent(key, sender)?;
                 self.with(key, now, |stream, turn| stream.data(sequence, &payload, turn))
                     .unwrap_or(unknown)
             }
-            Message::Alive { session, oldest, next, end } => {
-                let key = self.of_parent(session, sender)?;
+            Message::Alive { key, oldest, next, end } => {
+                self.is_parent(key, sender)?;
                 self.with(key, now, |stream, turn| stream.parent_alive((oldest, next, end), turn))
                     .unwrap_or(unknown)
             }
-            Message::Here { session } => {
-                let key = self.of_child(session, sender)?;
+            Message::Here { key } => {
                 self.with(key, now, |stream, turn| stream.here(&from, turn)).unwrap_or(unknown)
             }
-            Message::Nack { session, missing } => {
-                let key = self.of_child(session, sender)?;
-                self.with(key, now, |stream, turn| stream.nack(&from, &missing, turn))
-                    .unwrap_or(unknown)
-            }
+            Message::Nack { key, missing } => self
+                .with(key, now, |stream, turn| stream.nack(&from, &missing, turn))
+                .unwrap_or(unknown),
             Message::Place(place) => self.placed(place, from, now),
             Message::Placed { session, version } => self
                 .with(own(session), now, |stream, _| {
@@ -395,25 +392,10 @@ impl Delivery {
         }
     }
 
-    /// The session of this number in which somebody is this host's parent.
-    fn of_parent(&self, session: SessionId, id: PeerId) -> Result<(SessionId, PeerId), DropReason> {
-        self.of(session, |stream| stream.parent() == Some(id))
-    }
-
-    /// The same of a child.
-    fn of_child(&self, session: SessionId, id: PeerId) -> Result<(SessionId, PeerId), DropReason> {
-        self.of(session, |stream| stream.has_child(id))
-    }
-
-    fn of(
-        &self,
-        session: SessionId,
-        fits: impl Fn(&Stream) -> bool,
-    ) -> Result<(SessionId, PeerId), DropReason> {
-        let first = (session, PeerId([0; crate::id::ID_LEN]));
-        let all = self.streams.range(first..).take_while(|((number, _), _)| *number == session);
-        let mut fitting = all.filter(|(_, stream)| fits(stream));
-        fitting.next().map(|(key, _)| *key).ok_or(DropReason::NotInTree)
+    /// Only the parent sends down.
+    fn is_parent(&self, key: Key, sender: PeerId) -> Result<(), DropReason> {
+        let parent = self.streams.get(&key).and_then(Stream::parent);
+        (parent == Some(sender)).then_some(()).ok_or(DropReason::NotInTree)
     }
 
     /// A root says where this host stands.
@@ -448,17 +430,16 @@ impl Delivery {
         let (key, sender) = ((session, self.me.id), from.id.unwrap_or_default());
         let known = self.with(key, now, |stream, turn| {
             let roster = stream.roster.as_mut().filter(|roster| roster.contains(sender));
-            let Some(roster) = roster else { return false };
-            roster.silent(sender, version, peer, turn.now);
+            let heeded = roster?.silent(sender, (version, peer), turn.config, turn.now);
             stream.tell_places(turn);
-            true
+            Some(heeded)
         });
-        if known != Some(true) {
+        known.flatten().unwrap_or_else(|| {
             // It is over, or the sender was given up meanwhile.
             let (out, counts) = (&mut self.out, &mut self.counts);
             let mut turn = Turn { config: &self.config, me: self.me.id, out, counts, now };
             turn.send(&[from], &Message::Closed { session });
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }

@@ -118,8 +118,8 @@ impl Stream {
         });
         for sequence in numbers.take(allowed as usize) {
             if let Some(payload) = self.window.payload(sequence) {
-                let (session, payload) = (self.id, payload.to_vec());
-                turn.send(&[to], &Message::Data { session, sequence, payload });
+                let (key, payload) = (self.key, payload.to_vec());
+                turn.send(&[to], &Message::Data { key, sequence, payload });
                 turn.counts.repaired += 1;
             }
         }
@@ -147,7 +147,7 @@ impl Stream {
         let Some(parent) = self.upstream() else { return };
         self.repair.tries = self.repair.tries.saturating_add(1);
         let missing: Vec<(u64, u16)> = self.window.gaps();
-        turn.send(&[parent], &Message::Nack { session: self.id, missing });
+        turn.send(&[parent], &Message::Nack { key: self.key, missing });
     }
 
     /// Notes whether something is missing.
@@ -172,8 +172,8 @@ impl Stream {
         if to.is_empty() {
             return;
         }
-        let (session, payload) = (self.id, payload.to_vec());
-        turn.send(&to, &Message::Data { session, sequence, payload });
+        let (key, payload) = (self.key, payload.to_vec());
+        turn.send(&to, &Message::Data { key, sequence, payload });
         turn.counts.forwarded += to.len() as u64;
         self.spoken = turn.now;
     }
@@ -187,13 +187,13 @@ impl Stream {
         }
         if self.done.is_none() && self.end.is_some_and(|end| self.window.next() >= end) {
             self.done = Some(turn.now);
-            let (session, root) = (self.id, self.root.id.unwrap_or_default());
+            let (session, root) = self.key;
             turn.out.event(Event::Ended { session, root });
         }
     }
 
     fn received(&self, sequence: u64, payload: Vec<u8>) -> Event {
-        let (session, root) = (self.id, self.root.id.unwrap_or_default());
+        let (session, root) = self.key;
         Event::Received { session, root, sequence, payload }
     }
 
@@ -209,7 +209,7 @@ impl Stream {
             let Some(missed) = self.window.skip_to(end) else { return };
             turn.counts.missed += missed.end - missed.start;
             if self.receives {
-                let (session, root) = (self.id, self.root.id.unwrap_or_default());
+                let (session, root) = self.key;
                 let (from, to) = (missed.start, missed.end);
                 turn.out.event(Event::Missed { session, root, from, to });
             }

@@ -48,6 +48,8 @@ struct Kept {
     at: Time,
     /// Until then.
     suspected: Time,
+    /// When it has been answered last that it hears nothing.
+    heeded: Option<Time>,
 }
 
 /// The hosts of a session but the root.
@@ -57,6 +59,8 @@ pub(super) struct Roster {
     root: Contact,
     slots: usize,
     seats: BTreeMap<PeerId, Kept>,
+    /// Of all places together: who comes back is told a later one than it may still know.
+    version: u32,
     /// The root's own children may be others.
     is_changed: bool,
 }
@@ -65,7 +69,8 @@ impl Roster {
     /// The root alone.
     pub(super) fn new(session: SessionId, root: Contact, slots: usize) -> Roster {
         let (slots, seats) = (slots.min(CHILDREN_MAX), BTreeMap::new());
-        Roster { session, root: Contact { swap: None, ..root }, slots, seats, is_changed: true }
+        let root = Contact { swap: None, ..root };
+        Roster { session, root, slots, seats, version: 0, is_changed: true }
     }
 
     /// How many there are.
@@ -89,10 +94,12 @@ impl Roster {
             return Err(DropReason::SessionFull);
         }
         let mut before = core::mem::take(&mut self.seats);
+        self.version = self.version.wrapping_add(1);
+        let version = self.version;
         for seat in seats.into_iter().filter(|seat| seat.contact.id != self.root.id) {
             let id = seat.contact.id;
             let old = before.remove(&id);
-            self.seats.entry(id).or_insert_with(|| kept(seat, old, first, now));
+            self.seats.entry(id).or_insert_with(|| kept(seat, old, (first, version), now));
         }
         self.mend();
         self.is_changed = true;
@@ -111,7 +118,8 @@ impl Roster {
         let old = self.seats.remove(&id);
         let before = old.as_ref().and_then(|old| old.seat.parent);
         let wanted = seat.parent;
-        self.seats.insert(id, kept(Seat { parent: None, ..seat }, old, first, now));
+        let kept = kept(Seat { parent: None, ..seat }, old, (first, self.version), now);
+        self.seats.insert(id, kept);
         let parent =
             wanted.filter(|parent| self.can_take(id, *parent)).or_else(|| self.find(id, now));
         self.put(id, parent, now);
@@ -128,27 +136,37 @@ impl Roster {
     }
 
     /// `sender` hears nothing from `peer`, or has no parent.
-    pub(super) fn silent(&mut self, sender: PeerId, version: u32, peer: Option<PeerId>, now: Time) {
-        if sender != self.root.id {
-            let Some(kept) = self.seats.get(&sender) else { return };
-            let parent = kept.seat.parent;
-            if kept.version != version {
-                return self.repeat(sender, now);
-            }
-            if parent == peer {
+    ///
+    /// # Errors
+    /// It has said so a moment ago.
+    pub(super) fn silent(
+        &mut self,
+        sender: PeerId,
+        (version, peer): (u32, Option<PeerId>),
+        config: &Config,
+        now: Time,
+    ) -> Result<(), DropReason> {
+        if let Some(kept) = self.seats.get(&sender) {
+            let is_known = kept.version == version;
+            if is_known && kept.seat.parent == peer {
+                self.heed(sender, config, now)?;
                 peer.into_iter().for_each(|peer| self.suspect(peer, now));
-                return self.move_on(sender, peer, now);
+                self.move_on(sender, peer, now);
+                return Ok(());
+            }
+            if !is_known {
+                return self.repeat(sender, config, now);
             }
         }
-        let Some(peer) = peer else { return };
+        let Some(peer) = peer else { return Ok(()) };
         if self.seats.get(&peer).is_some_and(|kept| kept.seat.parent == Some(sender)) {
             self.suspect(peer, now);
             self.put(peer, None, now);
             self.touch(sender, now);
             self.scatter(peer, now);
-        } else {
-            self.repeat(sender, now);
+            return Ok(());
         }
+        self.repeat(sender, config, now)
     }
 
     /// Somebody knows its place.
@@ -178,14 +196,18 @@ impl Roster {
         now: Time,
     ) -> (Vec<(Contact, Place)>, Vec<PeerId>) {
         let is_due = |kept: &&Kept| !kept.is_told && kept.at <= now;
-        let due: Vec<PeerId> =
-            self.seats.values().filter(is_due).map(|kept| kept.seat.contact.id).collect();
-        let is_lost =
-            |id: &PeerId| self.seats.get(id).is_some_and(|kept| kept.is_lost(config, now));
-        let (lost, due): (Vec<PeerId>, Vec<PeerId>) = due.into_iter().partition(is_lost);
+        let due = |seats: &BTreeMap<PeerId, Kept>, is_lost| -> Vec<PeerId> {
+            let due = seats.iter().filter(|(_, kept)| is_due(kept));
+            due.filter(|(_, kept)| kept.is_lost(config, now) == is_lost)
+                .map(|(id, _)| *id)
+                .collect()
+        };
+        let lost = due(&self.seats, true);
         for id in &lost {
             self.leave(*id, now);
         }
+        // Others stand otherwise now.
+        let due = due(&self.seats, false);
         let mut children = self.children();
         let mut places = Vec::new();
         for id in due {
@@ -196,7 +218,7 @@ impl Roster {
             let session = self.session;
             let Some(kept) = self.seats.get_mut(&id) else { continue };
             kept.at = now + config.wait(kept.tries);
-            kept.tries += 1;
+            kept.tries = kept.tries.saturating_add(1);
             let (first, receives, version) = (kept.first, kept.seat.receives, kept.version);
             let place = Place { session, first, receives, version, parent, children };
             places.push((kept.seat.contact.clone(), place));
@@ -363,20 +385,38 @@ impl Roster {
     /// It stands otherwise, and is to be told.
     fn touch(&mut self, id: PeerId, now: Time) {
         self.is_changed |= id == self.root.id;
+        self.version = self.version.wrapping_add(1);
         if let Some(kept) = self.seats.get_mut(&id) {
             // Who does not answer is not tried longer because the tree changes around it.
             if kept.is_told {
                 (kept.tries, kept.since) = (0, now);
             }
-            kept.version = kept.version.wrapping_add(1);
-            (kept.is_told, kept.at) = (false, now);
+            // Nor less long: an answer may be on its way.
+            if kept.tries < PLACE_TRIES {
+                kept.at = now;
+            }
+            (kept.is_told, kept.version) = (false, self.version);
         }
     }
 
     /// It asks, and knows less than it was told.
-    fn repeat(&mut self, id: PeerId, now: Time) {
+    fn repeat(&mut self, id: PeerId, config: &Config, now: Time) -> Result<(), DropReason> {
+        self.heed(id, config, now)?;
         if let Some(kept) = self.seats.get_mut(&id) {
             (kept.is_told, kept.at, kept.tries, kept.since) = (false, now, 0, now);
+        }
+        Ok(())
+    }
+
+    /// Whether somebody is to be answered who hears nothing: who says so all the time costs little.
+    fn heed(&mut self, id: PeerId, config: &Config, now: Time) -> Result<(), DropReason> {
+        let Some(kept) = self.seats.get_mut(&id) else { return Ok(()) };
+        match kept.heeded.is_some_and(|at| now.since(at) < config.retry / 2) {
+            true => Err(DropReason::SessionFull),
+            false => {
+                kept.heeded = Some(now);
+                Ok(())
+            }
         }
     }
 }
@@ -388,12 +428,12 @@ impl Kept {
     }
 }
 
-fn kept(seat: Seat, old: Option<Kept>, first: u64, now: Time) -> Kept {
+fn kept(seat: Seat, old: Option<Kept>, (first, version): (u64, u32), now: Time) -> Kept {
     let contact = Contact { swap: None, ..seat.contact };
-    let (first, version, suspected) = match old {
-        Some(old) => (old.first, old.version.wrapping_add(1), old.suspected),
-        None => (first, 1, Time(0)),
+    let (first, suspected, heeded) = match old {
+        Some(old) => (old.first, old.suspected, old.heeded),
+        None => (first, Time(0), None),
     };
     let seat = Seat { contact, slots: seat.slots.min(CHILDREN_MAX), ..seat };
-    Kept { seat, first, version, is_told: false, since: now, tries: 0, at: now, suspected }
+    Kept { seat, first, version, is_told: false, since: now, tries: 0, at: now, suspected, heeded }
 }

@@ -8,7 +8,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::config::{ASK_TRIES, Config, REPAIRS_MAX};
-use super::message::{Message, Place};
+use super::message::{Key, Message, Place};
 use super::repair::Repair;
 use super::roster::Roster;
 use super::window::Window;
@@ -69,8 +69,8 @@ struct Child {
 
 /// One session at one host.
 pub(super) struct Stream {
-    pub(super) id: SessionId,
-    pub(super) root: Endpoint,
+    pub(super) key: Key,
+    root: Endpoint,
     version: u32,
     pub(super) receives: bool,
     parent: Option<Parent>,
@@ -111,7 +111,7 @@ impl Stream {
 
     fn new(id: SessionId, root: Endpoint, first: u64, turn: &Turn<'_>) -> Stream {
         Stream {
-            id,
+            key: (id, root.id.unwrap_or_default()),
             root,
             version: 0,
             receives: false,
@@ -140,10 +140,6 @@ impl Stream {
         self.children.keys().copied()
     }
 
-    pub(super) fn has_child(&self, id: PeerId) -> bool {
-        self.children.contains_key(&id)
-    }
-
     /// Where the parent is, if it is one that answers.
     pub(super) fn upstream(&self) -> Option<Endpoint> {
         let parent = self.parent.as_ref().filter(|parent| parent.answered && !self.asking)?;
@@ -164,7 +160,7 @@ impl Stream {
             self.adopt(place.children, turn.now);
             self.hang_on(place.parent, turn);
         }
-        let answer = Message::Placed { session: self.id, version: place.version };
+        let answer = Message::Placed { session: self.key.0, version: place.version };
         turn.send(&[root], &answer);
     }
 
@@ -190,7 +186,7 @@ impl Stream {
         if self.parent() == Some(contact.id) {
             if self.asking {
                 // The root has not known better, or knows nobody else.
-                turn.send(&[contact.endpoint()], &Message::Here { session: self.id });
+                turn.send(&[contact.endpoint()], &Message::Here { key: self.key });
                 self.again = turn.now + turn.config.wait(0);
                 self.tries = self.tries.min(3);
             }
@@ -207,10 +203,10 @@ impl Stream {
         parent.heard = turn.now;
         self.asking = false;
         if !core::mem::replace(&mut parent.answered, true) {
-            let (session, root, parent) = (self.id, self.root.id, parent.contact.id);
+            let ((session, root), parent) = (self.key, parent.contact.id);
             self.again = Time::NEVER;
             self.repair.begin_anew(turn.now);
-            turn.out.event(Event::Linked { session, root: root.unwrap_or_default(), parent });
+            turn.out.event(Event::Linked { session, root, parent });
         }
     }
 
@@ -237,7 +233,7 @@ impl Stream {
     /// What a parent says that has nothing else to say.
     pub(super) fn alive(&self) -> Message {
         let (oldest, next) = (self.window.oldest(), self.window.next());
-        Message::Alive { session: self.id, oldest, next, end: self.end }
+        Message::Alive { key: self.key, oldest, next, end: self.end }
     }
 
     /// The moment of [`poll_timeout`](Stream::poll_timeout) has come.
@@ -279,7 +275,7 @@ impl Stream {
         if self.ticks.is_multiple_of(2)
             && let Some(parent) = upstream
         {
-            turn.send(&[parent], &Message::Here { session: self.id });
+            turn.send(&[parent], &Message::Here { key: self.key });
         }
         if self.is_parent_silent(turn) {
             (self.asking, self.tries) = (true, 0);
@@ -319,14 +315,17 @@ impl Stream {
         }
         for id in silent.into_iter().filter(|_| self.done.is_none()) {
             match &mut self.roster {
-                Some(roster) => roster.silent(turn.me, 0, Some(id), turn.now),
+                // Nobody limits what the root says itself.
+                Some(roster) => {
+                    let _heeded = roster.silent(turn.me, (0, Some(id)), turn.config, turn.now);
+                }
                 None => self.call_silent(Some(id), turn),
             }
         }
     }
 
     fn call_silent(&self, peer: Option<PeerId>, turn: &mut Turn<'_>) {
-        let silent = Message::Silent { session: self.id, version: self.version, peer };
+        let silent = Message::Silent { session: self.key.0, version: self.version, peer };
         turn.send(&[self.root], &silent);
     }
 
@@ -349,7 +348,7 @@ impl Stream {
     fn call(&mut self, turn: &mut Turn<'_>) -> Fate {
         self.again = Time::NEVER;
         if let Some(parent) = self.parent.as_ref().filter(|parent| !parent.answered) {
-            turn.send(&[parent.contact.endpoint()], &Message::Here { session: self.id });
+            turn.send(&[parent.contact.endpoint()], &Message::Here { key: self.key });
             self.again = turn.now + turn.config.wait(self.tries);
             self.tries = self.tries.saturating_add(1);
         }
@@ -367,7 +366,7 @@ impl Stream {
         }
         let own = roster.changed();
         for peer in lost {
-            turn.out.event(Event::Gone { session: self.id, peer });
+            turn.out.event(Event::Gone { session: self.key.0, peer });
         }
         if let Some(own) = own {
             self.adopt(own, turn.now);

@@ -19,6 +19,10 @@ pub(super) struct Fleet {
     pub(super) events: Vec<(Time, usize, Event)>,
     /// The share of messages that are lost.
     pub(super) loss: f64,
+    /// The share that comes twice, the second one up to 50 ms later.
+    pub(super) twice: f64,
+    /// Messages so far, each receiver counted.
+    pub(super) sent: usize,
     /// The most receivers of one output so far.
     pub(super) widest: usize,
     pub(super) dropped: Vec<DropReason>,
@@ -48,6 +52,8 @@ impl Fleet {
             hosts,
             events: Vec::new(),
             loss: 0.0,
+            twice: 0.0,
+            sent: 0,
             widest: 0,
             dropped: Vec::new(),
             flying: BTreeMap::new(),
@@ -88,12 +94,17 @@ impl Fleet {
         while let Some(output) = self.hosts[host].as_mut().and_then(Delivery::poll_output) {
             match output {
                 Output::Send(send) => {
+                    self.sent += send.to.len();
                     self.widest = self.widest.max(send.to.len());
                     for (index, to) in send.to.iter().enumerate() {
                         let to = host_of(to.address);
-                        if self.random.unit() >= self.loss {
+                        let is_lost = self.random.unit() < self.loss;
+                        let is_twice = self.random.unit() < self.twice;
+                        let late = Duration::from_micros(self.random.below(50_000));
+                        let first = (!is_lost).then_some(Duration::ZERO);
+                        for late in first.into_iter().chain(is_twice.then_some(late)) {
                             self.number += 1;
-                            let key = (self.now + delay(host, to), self.number);
+                            let key = (self.now + delay(host, to) + late, self.number);
                             self.flying.insert(key, (host, to, send.message_for(index)));
                         }
                     }

@@ -1,5 +1,6 @@
 //! Sessions that are stable, lossy, shaken by crashes, and attacked.
 
+mod adversity;
 mod fleet;
 mod nodes;
 mod parts;
@@ -134,19 +135,20 @@ fn only_parents_send_down_and_only_children_ask() {
     let seats = (1..5).map(|host| seat(host, Some(host - 1), 1)).collect();
     fleet.command(0, Command::Arrange { session: SESSION, slots: 1, seats });
     fleet.run(1_000);
-    let data = encode(&Message::Data { session: SESSION, sequence: 0, payload: vec![1] });
-    let nack = encode(&Message::Nack { session: SESSION, missing: vec![(0, 1)] });
+    let key = (SESSION, contact(0).id);
+    let data = encode(&Message::Data { key, sequence: 0, payload: vec![1] });
+    let nack = encode(&Message::Nack { key, missing: vec![(0, 1)] });
     let closed = encode(&Message::Closed { session: SESSION });
     for (from, to, message) in [(3, 2, &data), (1, 2, &nack), (1, 2, &closed), (4, 1, &data)] {
         fleet.message(from, to, message);
         assert_eq!(fleet.dropped.pop(), Some(DropReason::NotInTree), "{from} to {to}");
     }
     for (oldest, next, end) in [(2, 1, None), (0, u64::MAX, None), (0, 5, Some(4))] {
-        let alive = Message::Alive { session: SESSION, oldest, next, end };
+        let alive = Message::Alive { key, oldest, next, end };
         fleet.message(1, 2, &encode(&alive));
         assert_eq!(fleet.dropped.pop(), Some(DropReason::Malformed));
     }
-    let far = Message::Data { session: SESSION, sequence: 1 << 20, payload: vec![1] };
+    let far = Message::Data { key, sequence: 1 << 20, payload: vec![1] };
     fleet.message(1, 2, &encode(&far));
     assert_eq!(fleet.dropped.pop(), Some(DropReason::SessionFull));
     assert!(fleet.received(2).is_empty());
@@ -162,16 +164,17 @@ fn hostile_roots_and_parents_cost_no_more_than_is_allowed() {
             let bits = random.below(64);
             random.number() >> bits
         });
+        let key = (session, contact(random.below(3) as usize).id);
         let (version, first) = (random.below(50) as u32, n(&mut random));
         let message = match random.below(8) {
             0 | 1 => Message::Data {
-                session,
+                key,
                 sequence: random.below(10_000),
                 payload: vec![0; random.below(1_100) as usize],
             },
-            2 => Message::Alive { session, oldest: first, next: n(&mut random), end: None },
-            3 => Message::Here { session },
-            4 => Message::Nack { session, missing: vec![(first, random.number() as u16); 40] },
+            2 => Message::Alive { key, oldest: first, next: n(&mut random), end: None },
+            3 => Message::Here { key },
+            4 => Message::Nack { key, missing: vec![(first, random.number() as u16); 40] },
             5 => Message::Silent { session, version, peer: Some(contact(1).id) },
             6 => Message::Placed { session, version },
             _ => Message::Place(Place {

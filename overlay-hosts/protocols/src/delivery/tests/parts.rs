@@ -13,11 +13,12 @@ use crate::machine::encode;
 use crate::random::Random;
 
 #[test]
-fn a_payload_is_its_session_its_number_and_its_octets() {
+fn a_payload_is_its_session_and_root_its_number_and_its_octets() {
     let payload = vec![9, 8];
-    let message = Message::Data { session: SessionId(5), sequence: 300, payload };
+    let key = (SessionId(5), PeerId([6; 20]));
+    let message = Message::Data { key, sequence: 300, payload };
     // 300 = 0b10_0101100, seven bits an octet, the lowest first.
-    assert_eq!(encode(&message), [0, 5, 0xac, 2, 2, 9, 8]);
+    assert_eq!(encode(&message), [&[0, 5], &[6; 20][..], &[0xac, 2, 2, 9, 8]].concat());
 }
 
 #[test]
@@ -101,7 +102,9 @@ fn a_roster_is_a_tree_within_its_degrees_whatever_happens() {
                     let versions = roster.due(&Config::default(), Time(step)).0;
                     let told = versions.iter().find(|(to, _)| to.id == contact(host).id);
                     let version = told.map_or(1, |(_, place)| place.version);
-                    roster.silent(contact(host).id, version, parent, Time(step));
+                    let config = Config::default();
+                    let now = Time(step * 1_000_000);
+                    let _heeded = roster.silent(contact(host).id, (version, parent), &config, now);
                 }
             }
         }
