@@ -5,7 +5,7 @@
 //! `locality-groups` at 1,000, as 10,000 take five minutes each; 50 seeds of `locality-leader-crash`;
 //! `ring-churn` and `queue-combining` of 200 nodes; `scale` of 2,000; `alm-sessions` of 10 and 60
 //! sessions in 2 pools; `alm-xcast-tree` with 10 destinations a packet. `alm-single` has its whole
-//! table, but plans on coordinates in 2 pools only.
+//! table, but plans on coordinates in 2 pools only. `broadcast-vs-gossip` has 100 nodes.
 //! `somo-shape` ends at 100,000 machines, all of which run; `somo-lag` has 1,000, `somo-scale` 20,000.
 
 use indicatif::ProgressBar;
@@ -159,6 +159,16 @@ fn one_message_reaches_all_of_a_tree_once_and_xcast_needs_the_fewest_copies() {
         let [xcast, unicast, binary] = figures(name)[..] else { panic!("{name}: three rows") };
         assert!(xcast < unicast && xcast < binary, "{name}: {xcast} {unicast} {binary}");
     }
+}
+
+#[test]
+fn a_tree_tells_everybody_once_and_mends() {
+    let report = run("broadcast-vs-gossip", 1);
+    assert_eq!(report.missed(), 0, "{}", table::draw("broadcast-vs-gossip", &report, 1, 0.0));
+    assert!(report.named("repair-seconds").all(|row| row.figure > 1.0), "nobody had to be mended");
+    let hash = |seed| run("broadcast-vs-gossip", seed).event_hash;
+    assert_eq!(report.event_hash, hash(1));
+    assert_ne!(report.event_hash, hash(2));
 }
 
 #[test]

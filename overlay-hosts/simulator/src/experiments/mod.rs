@@ -6,6 +6,7 @@ mod alm_single;
 mod alm_speed;
 mod alm_xcast_tree;
 mod bandwidth;
+mod broadcast_vs_gossip;
 mod coordinates;
 mod lab;
 mod localities;
@@ -51,6 +52,7 @@ pub const ALL: &[Experiment] = &[
     alm_sessions::EXPERIMENT,
     alm_speed::EXPERIMENT,
     alm_xcast_tree::EXPERIMENT,
+    broadcast_vs_gossip::EXPERIMENT,
     somo_shape::EXPERIMENT,
     somo_lag::EXPERIMENT,
     somo_scale::EXPERIMENT,
