@@ -150,7 +150,7 @@ impl Roster {
             let is_known = kept.version == version;
             if is_known && kept.seat.parent == peer {
                 self.heed(sender, config, now)?;
-                peer.into_iter().for_each(|peer| self.suspect(peer, now));
+                peer.into_iter().for_each(|peer| self.demote(peer, now));
                 self.move_on(sender, peer, now);
                 return Ok(());
             }
@@ -290,13 +290,12 @@ impl Roster {
 
     /// A parent for who has none.
     fn find(&self, child: PeerId, now: Time) -> Option<PeerId> {
-        let is_suspected =
-            |id: PeerId| self.seats.get(&id).is_some_and(|kept| kept.suspected > now);
         let free =
             |(id, _, count): &(PeerId, usize, usize)| *id != child && *count < self.slots(*id);
         let reached = self.reached();
         let free = reached.into_iter().filter(free);
-        let best = free.min_by_key(|(id, depth, count)| (is_suspected(*id), *depth, *count, *id));
+        let best = free
+            .min_by_key(|(id, depth, count)| (self.is_suspected(*id, now), *depth, *count, *id));
         best.map(|(id, ..)| id)
     }
 
@@ -374,6 +373,40 @@ impl Roster {
         }
         self.touch(id, now);
         parent.into_iter().for_each(|parent| self.touch(parent, now));
+    }
+
+    fn is_suspected(&self, id: PeerId, now: Time) -> bool {
+        self.seats.get(&id).is_some_and(|kept| kept.suspected > now)
+    }
+
+    /// Who is called silent changes places with somebody farther from the root who has no children:
+    /// whoever was below it then finds room as near to the root as before.
+    fn demote(&mut self, id: PeerId, now: Time) {
+        let was_suspected = self.is_suspected(id, now);
+        self.suspect(id, now);
+        let children = self.children().get(&id).map_or(0, Vec::len);
+        let above = self.seats.get(&id).and_then(|kept| kept.seat.parent);
+        let Some(above) = above.filter(|_| !was_suspected) else { return };
+        self.unlink(id);
+        // Without those below it.
+        let reached = self.reached();
+        let depth = reached.iter().find(|(other, ..)| *other == above).map(|(_, depth, _)| *depth);
+        let fits = |(leaf, at, count): &&(PeerId, usize, usize)| {
+            *count == 0
+                && depth.is_some_and(|depth| *at > depth + 1)
+                && !self.is_suspected(*leaf, now)
+        };
+        let room = |leaf: PeerId| self.slots(leaf).min(children);
+        let leaves = reached.iter().filter(fits).filter(|(leaf, ..)| room(*leaf) > 0);
+        let leaf = leaves.max_by_key(|(leaf, at, _)| (room(*leaf), *at, *leaf));
+        let below = leaf.and_then(|(leaf, ..)| Some((*leaf, self.seats.get(leaf)?.seat.parent?)));
+        match below {
+            Some((leaf, below)) => {
+                self.put(leaf, Some(above), now);
+                self.put(id, Some(below), now);
+            }
+            None => self.put(id, Some(above), now),
+        }
     }
 
     fn suspect(&mut self, id: PeerId, now: Time) {

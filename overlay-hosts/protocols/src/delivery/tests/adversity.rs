@@ -218,3 +218,29 @@ fn who_asks_for_everything_gets_no_more_than_its_share() {
     assert_eq!(fleet.counts().repaired, u64::from(REPAIRS_MAX));
     assert!(fleet.dropped.contains(&DropReason::SessionFull));
 }
+
+#[test]
+fn a_tree_gets_no_higher_when_it_is_mended() {
+    for seed in 1..=3 {
+        let mut fleet = Fleet::new(200, Config::default(), seed);
+        fleet.begin(4);
+        assert_eq!(height(&fleet.links()), 4);
+        // One below the root, who has 39 below, and somebody else.
+        let links = fleet.links();
+        let below = |host: &usize| links.contains(&(contact(*host).id, contact(0).id));
+        let first = fleet.live().into_iter().find(below).unwrap();
+        fleet.hosts[first] = None;
+        fleet.hosts[100 + seed as usize] = None;
+        fleet.command(0, Command::Send(SESSION, vec![1]));
+        fleet.run(10_000);
+        all_have_in_time(&fleet, &[Time(3_000_000)], &format!("seed {seed}"));
+        assert_eq!(height(&fleet.links()), 4, "seed {seed}");
+    }
+}
+
+/// Links from the root to whoever is farthest from it.
+fn height(links: &[(PeerId, PeerId)]) -> usize {
+    let parents: BTreeMap<PeerId, PeerId> = links.iter().copied().collect();
+    let depth = |id: &PeerId| core::iter::successors(parents.get(id), |id| parents.get(id)).count();
+    parents.keys().map(depth).max().unwrap_or(0)
+}
