@@ -20,6 +20,8 @@ pub(super) const SEQUENCE_MAX: u64 = 1 << 62;
 pub(super) const RUNS_MAX: usize = 32;
 /// Payloads that one request names, and that a child is sent again between two heartbeats.
 pub(super) const REPAIRS_MAX: u32 = 256;
+/// Payloads that a root sends again between two heartbeats to all who are not its children.
+pub(super) const ELDER_REPAIRS_MAX: u32 = 4 * REPAIRS_MAX;
 /// How often a member is told its place before it is given up.
 pub(super) const PLACE_TRIES: u8 = 6;
 /// How often a root is asked for another parent, unanswered, before it is given up.

@@ -7,7 +7,8 @@
 //! 3. **Data** (`repair`): numbered 0, 1, 2, ...; each host sends it on to its children as soon as it
 //!    comes, one output for up to 50 of them, and hands it up: none twice.
 //! 4. **Repair** (`repair`, `window`): who misses a number asks its parent, ever more rarely; what came
-//!    in the last seconds is kept for that.
+//!    in the last seconds is kept for that. A parent that is new in the session has not what was sent
+//!    before: that is asked of the root.
 //! 5. **Crashes**: who hears nothing from its parent asks the root for another one, and gets what it has
 //!    missed from there. Whoever is below it keeps its place.
 //!
@@ -37,7 +38,7 @@ use crate::id::PeerId;
 use crate::machine::{self, Outbox, Output, Received};
 use crate::time::{Now, Time};
 use message::{Key, Message, Place};
-use stream::{Fate, Stream, Turn};
+use stream::{Above, Fate, Stream, Turn};
 
 /// What goes in.
 pub enum Input<'a> {
@@ -360,13 +361,14 @@ impl Delivery {
         let unknown = Err(DropReason::NotInTree);
         match message {
             Message::Data { key, sequence, payload } => {
-                self.is_parent(key, sender)?;
-                self.with(key, now, |stream, turn| stream.data(sequence, &payload, turn))
+                let by = self.sent_down(key, sender)?;
+                self.with(key, now, |stream, turn| stream.data((sequence, &payload), by, turn))
                     .unwrap_or(unknown)
             }
             Message::Alive { key, oldest, next, end } => {
-                self.is_parent(key, sender)?;
-                self.with(key, now, |stream, turn| stream.parent_alive((oldest, next, end), turn))
+                let by = self.sent_down(key, sender)?;
+                let said = (oldest, next, end);
+                self.with(key, now, |stream, turn| stream.is_alive(said, by, turn))
                     .unwrap_or(unknown)
             }
             Message::Here { key } => {
@@ -392,10 +394,13 @@ impl Delivery {
         }
     }
 
-    /// Only the parent sends down.
-    fn is_parent(&self, key: Key, sender: PeerId) -> Result<(), DropReason> {
-        let parent = self.streams.get(&key).and_then(Stream::parent);
-        (parent == Some(sender)).then_some(()).ok_or(DropReason::NotInTree)
+    /// Only the parent sends down, and the root what the parent has not.
+    fn sent_down(&self, key: Key, sender: PeerId) -> Result<Above, DropReason> {
+        let parent = self.streams.get(&key).ok_or(DropReason::NotInTree)?.parent();
+        match (parent == Some(sender), key.1 == sender && sender != self.me.id) {
+            (false, false) => Err(DropReason::NotInTree),
+            (is_parent, is_root) => Ok(Above { is_parent, is_root }),
+        }
     }
 
     /// A root says where this host stands.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::Event;
 use super::config::{Order, RUNS_MAX, SEQUENCE_MAX};
 use super::message::Message;
-use super::stream::{Stream, Turn};
+use super::stream::{Above, Stream, Turn};
 use crate::contact::Endpoint;
 use crate::drops::DropReason;
 use crate::time::Time;
@@ -52,14 +52,16 @@ impl Stream {
         Ok(())
     }
 
-    /// The parent sends a payload.
+    /// A payload comes down.
     pub(super) fn data(
         &mut self,
-        sequence: u64,
-        payload: &[u8],
+        (sequence, payload): (u64, &[u8]),
+        by: Above,
         turn: &mut Turn<'_>,
     ) -> Result<(), DropReason> {
-        self.heard_parent(turn);
+        if by.is_parent {
+            self.heard_parent(turn);
+        }
         if self.end.is_some_and(|end| sequence >= end) {
             return Err(DropReason::Malformed);
         }
@@ -77,17 +79,25 @@ impl Stream {
         Ok(())
     }
 
-    /// The parent says how far it is.
-    pub(super) fn parent_alive(
+    /// The parent, or the root, says how far it is.
+    pub(super) fn is_alive(
         &mut self,
         (oldest, next, end): (u64, u64, Option<u64>),
+        by: Above,
         turn: &mut Turn<'_>,
     ) -> Result<(), DropReason> {
         if oldest > next || next > end.unwrap_or(SEQUENCE_MAX).min(SEQUENCE_MAX) {
             return Err(DropReason::Malformed);
         }
-        self.heard_parent(turn);
-        self.give_up_to(oldest, turn);
+        if by.is_parent {
+            self.heard_parent(turn);
+        }
+        if by.is_root {
+            // Nobody has it any more.
+            self.give_up_to(oldest, turn);
+        } else {
+            self.elder = self.elder.max(oldest);
+        }
         self.window.learn(next);
         if let Some(end) = end.filter(|_| self.end.is_none()) {
             self.end = Some(end);
@@ -110,8 +120,7 @@ impl Stream {
             return Err(DropReason::Oversized);
         }
         let wanted = missing.iter().map(|(_, count)| u32::from(*count)).sum();
-        let child = self.allowance(from.id.unwrap_or_default(), wanted);
-        let (to, allowed) = child.ok_or(DropReason::NotInTree)?;
+        let (to, allowed) = self.allowance(from, wanted).ok_or(DropReason::NotInTree)?;
         let runs = missing.iter();
         let numbers = runs.flat_map(|(from, count)| {
             (0..u64::from(*count)).filter_map(|offset| from.checked_add(offset))
@@ -144,10 +153,14 @@ impl Stream {
             return self.watch(turn);
         }
         self.repair.at = turn.now + turn.config.wait(self.repair.tries);
-        let Some(parent) = self.upstream() else { return };
         self.repair.tries = self.repair.tries.saturating_add(1);
-        let missing: Vec<(u64, u16)> = self.window.gaps();
-        turn.send(&[parent], &Message::Nack { key: self.key, missing });
+        let (of_root, of_parent) = split(self.window.gaps(), self.elder);
+        let asked = [(Some(self.root()), of_root), (self.upstream(), of_parent)];
+        for (to, missing) in asked {
+            if let Some(to) = to.filter(|_| !missing.is_empty()) {
+                turn.send(&[to], &Message::Nack { key: self.key, missing });
+            }
+        }
     }
 
     /// Notes whether something is missing.
@@ -215,4 +228,22 @@ impl Stream {
             }
         }
     }
+}
+
+/// Missing numbers: from one on, so many.
+type Runs = Vec<(u64, u16)>;
+
+/// Runs below a number, and from it on.
+fn split(runs: Runs, at: u64) -> (Runs, Runs) {
+    let (mut below, mut above) = (Vec::new(), Vec::new());
+    for (from, count) in runs {
+        let head = at.saturating_sub(from).min(count.into()) as u16;
+        if head > 0 {
+            below.push((from, head));
+        }
+        if head < count {
+            above.push((from + u64::from(head), count - head));
+        }
+    }
+    (below, above)
 }

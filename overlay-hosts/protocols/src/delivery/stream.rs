@@ -7,7 +7,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use super::config::{ASK_TRIES, Config, REPAIRS_MAX};
+use super::config::{ASK_TRIES, Config, ELDER_REPAIRS_MAX, REPAIRS_MAX};
 use super::message::{Key, Message, Place};
 use super::repair::Repair;
 use super::roster::Roster;
@@ -47,6 +47,13 @@ pub(super) enum Fate {
     Over,
     /// Its root does not answer.
     Lost,
+}
+
+/// Who has sent something down.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Above {
+    pub(super) is_parent: bool,
+    pub(super) is_root: bool,
 }
 
 struct Parent {
@@ -92,6 +99,10 @@ pub(super) struct Stream {
     ticks: u32,
     /// When something was sent to all children.
     pub(super) spoken: Time,
+    /// What is missing below is not there at the parent.
+    pub(super) elder: u64,
+    /// Payloads that others than children may still ask for.
+    elder_repairs: u32,
 }
 
 impl Stream {
@@ -128,7 +139,13 @@ impl Stream {
             tick: turn.now + turn.config.heartbeat,
             ticks: 0,
             spoken: turn.now,
+            elder: 0,
+            elder_repairs: ELDER_REPAIRS_MAX,
         }
+    }
+
+    pub(super) fn root(&self) -> Endpoint {
+        self.root
     }
 
     pub(super) fn parent(&self) -> Option<PeerId> {
@@ -193,6 +210,7 @@ impl Stream {
             return;
         }
         self.parent = Some(Parent { contact, heard: turn.now, answered: false });
+        self.elder = 0;
         (self.asking, self.tries) = (false, 0);
         self.call(turn);
     }
@@ -222,9 +240,17 @@ impl Stream {
         Ok(())
     }
 
-    /// How many payloads, of so many, a child gets once more, and where it is.
-    pub(super) fn allowance(&mut self, id: PeerId, wanted: u32) -> Option<(Endpoint, u32)> {
-        let child = self.children.get_mut(&id).filter(|child| child.heard.is_some())?;
+    /// How many payloads, of so many, a child gets once more, and where it is. From the root everybody
+    /// of the session gets what its own parent has not.
+    pub(super) fn allowance(&mut self, from: &Endpoint, wanted: u32) -> Option<(Endpoint, u32)> {
+        let id = from.id.unwrap_or_default();
+        let child = self.children.get_mut(&id).filter(|child| child.heard.is_some());
+        let Some(child) = child else {
+            self.roster.as_ref().filter(|roster| roster.contains(id))?;
+            let allowed = wanted.min(self.elder_repairs);
+            self.elder_repairs -= allowed;
+            return Some((*from, allowed));
+        };
         let allowed = wanted.min(child.repairs);
         child.repairs -= allowed;
         Some((child.contact.endpoint(), allowed))
@@ -263,6 +289,7 @@ impl Stream {
         let config = turn.config;
         self.tick = turn.now + config.heartbeat;
         self.ticks = self.ticks.wrapping_add(1);
+        self.elder_repairs = ELDER_REPAIRS_MAX;
         self.window.expire(turn.now, config.buffer);
         if self.done.is_some_and(|done| turn.now.since(done) >= config.buffer * 2) {
             return Fate::Over;

@@ -43,6 +43,34 @@ fn a_whole_tree_delivers_everything_once_and_soon() {
 }
 
 #[test]
+fn what_a_parent_that_is_new_has_not_comes_from_the_root() {
+    let mut fleet = Fleet::new(4, Config::default(), 1);
+    let arrange = |seats| Command::Arrange { session: SESSION, slots: 1, seats };
+    let under =
+        |host, parent: usize| Seat { parent: Some(contact(parent).id), ..seat(host, None, 2) };
+    fleet.command(0, arrange(vec![under(1, 0), under(2, 1)]));
+    fleet.run(1_000);
+    fleet.dropped.clear();
+    fleet.command(0, Command::Send(SESSION, vec![0; 10]));
+    fleet.run(200);
+    fleet.hosts[1] = None;
+    for number in 1..6 {
+        fleet.command(0, Command::Send(SESSION, vec![number; 10]));
+    }
+    fleet.run(200);
+    // It helps from now on, and what was sent so far is not for it.
+    let helper = Seat { receives: false, ..under(3, 0) };
+    fleet.command(0, arrange(vec![helper, under(2, 3)]));
+    fleet.run(200);
+    fleet.command(0, Command::Send(SESSION, vec![6; 10]));
+    fleet.run(3_000);
+    let numbers: Vec<u64> = fleet.received(2).iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, (0..7).collect::<Vec<u64>>());
+    assert_eq!(fleet.counts().missed, 0);
+    assert_eq!(fleet.received(3), []);
+}
+
+#[test]
 fn who_loses_its_parent_gets_another_and_what_it_has_missed() {
     for seed in 1..=4 {
         let mut fleet = Fleet::new(100, Config::default(), seed);
