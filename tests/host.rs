@@ -94,7 +94,7 @@ impl Host {
     /// The next datagram.
     fn receive(&mut self) -> Received {
         let received = self.with(|socket| socket.receive(Some(PATIENCE)));
-        received.unwrap().expect("a datagram arrives")
+        unstamped(received.unwrap().expect("a datagram arrives"))
     }
 
     /// Waits for so many troubles: whom each is about, and what it is, in order of destinations.
@@ -135,7 +135,14 @@ fn inbox(node: &str, port: u16) -> Inbox {
 }
 
 fn next(inbox: &mut Inbox) -> Received {
-    inbox.next(Some(Instant::now() + PATIENCE)).unwrap().expect("a datagram arrives")
+    let received = inbox.next(Some(Instant::now() + PATIENCE)).unwrap();
+    unstamped(received.expect("a datagram arrives"))
+}
+
+/// What can be foreseen of a datagram: of a plain one the kernel has said when it came.
+fn unstamped(received: Received) -> Received {
+    assert_eq!(received.stamp.is_some(), received.channel.is_none(), "{received:?}");
+    Received { stamp: None, ..received }
 }
 
 /// Hosts around one forwarder, `r`, which is the default gateway of each over both IP versions.

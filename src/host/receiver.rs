@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -36,6 +37,9 @@ pub struct Received {
     pub dscp: u8,
     /// `None`: it came as plain unicast. Otherwise it came in Xcast form, on this channel.
     pub channel: Option<u128>,
+    /// When the kernel got it, since 1970, before anybody had to wake up; `None` of what came in Xcast
+    /// form or by a relay.
+    pub stamp: Option<Duration>,
     /// What it carries.
     pub payload: Vec<u8>,
 }
@@ -101,6 +105,7 @@ impl Receiver {
                     ttl: datagram.ttl,
                     dscp: datagram.traffic_class >> 2,
                     channel: None,
+                    stamp: datagram.stamp,
                     payload: datagram.payload,
                 }));
             }
@@ -215,6 +220,7 @@ pub(super) fn read(
         ttl: inspected.ttl,
         dscp: inspected.traffic_class >> 2,
         channel: Some(inspected.channel),
+        stamp: None,
         payload: datagram[udp::HEADER_LEN..].to_vec(),
     })
 }
@@ -272,6 +278,7 @@ fn bind(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
     let socket = UdpSocket::from(socket);
     datagram::report_headers(&socket)?;
     datagram::report_errors(&socket)?;
+    datagram::report_times(&socket)?;
     // More than the system's limit may be refused; what is granted will do.
     let _limited = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER_LEN);
     Ok(socket)
@@ -293,8 +300,6 @@ fn bind_both(port: u16) -> io::Result<(Option<UdpSocket>, Option<UdpSocket>)> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -373,6 +373,7 @@ impl ByRelay {
             ttl: message.ttl,
             dscp: dscp.unwrap_or(message.dscp),
             channel: message.keep_xcast.then_some(message.channel),
+            stamp: None,
             payload: message.payload.to_vec(),
         });
     }

@@ -160,7 +160,7 @@ fn is_refused(error: &HostError) -> bool {
 }
 
 fn print(recv: &Recv, received: &Received) -> Result<(), Failure> {
-    let Received { source, destination, port, ttl, dscp, channel, payload } = received;
+    let Received { source, destination, port, ttl, dscp, channel, payload, .. } = received;
     if !recv.json {
         let text = String::from_utf8_lossy(&payload[..payload.len().min(60)]);
         let text: String = text.chars().filter(|c| !c.is_control()).collect();

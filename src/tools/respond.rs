@@ -159,6 +159,7 @@ mod tests {
             ttl: 60,
             dscp: 0,
             channel: None,
+            stamp: None,
             payload: payload.to_vec(),
         }
     }

@@ -40,6 +40,7 @@ fn arrived(from: SocketAddr, to: SocketAddr, ttl: u8, payload: &str) -> Received
         ttl,
         dscp: 10,
         channel: Some(CHANNEL),
+        stamp: None,
         payload: payload.as_bytes().to_vec(),
     }
 }

@@ -73,6 +73,7 @@ fn answers_to_the_source_port_are_received() {
                 ttl: 63,
                 dscp: 0,
                 channel: None,
+                stamp: None,
                 payload: payload.to_vec(),
             };
             ordinary.send_to(b"b is", own).unwrap();

@@ -134,6 +134,7 @@ fn datagram(
         ttl: header.ttl,
         dscp: traffic_class >> 2,
         channel: None,
+        stamp: None,
         payload: datagram.get(udp::HEADER_LEN..).unwrap_or_default().to_vec(),
     }))
 }

@@ -103,6 +103,12 @@ impl Link {
         }
     }
 
+    /// How many octets an IP packet to an address may have so that it arrives in one piece, as far as
+    /// that matters: ordinary sockets send longer ones in fragments.
+    pub(super) fn mtu(&self, to: IpAddr) -> usize {
+        self.xcast_socket().map_or(usize::MAX, |socket| socket.mtu(to))
+    }
+
     /// The socket, if it is one for Xcast.
     pub(super) fn xcast_socket(&self) -> Option<&XcastSocket> {
         match self {
@@ -194,7 +200,7 @@ impl Xcast {
         Ok(received.map(|received| Arrived {
             from: received.source,
             ttl: received.ttl,
-            stamp: None,
+            stamp: received.stamp,
             bytes: received.payload,
             is_xcast: received.channel.is_some(),
         }))

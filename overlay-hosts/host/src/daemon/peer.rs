@@ -168,6 +168,7 @@ impl Peer {
             match output {
                 Output::Send(send) => self.send(&send, now),
                 Output::Pair { to, size, protocol, message } => {
+                    let size = size.min(self.link.mtu(to.address.ip()));
                     // Both are made before the first leaves.
                     let mut padded = || self.node.padded(to, size, protocol, &message, now);
                     let pair = [padded(), padded()];

@@ -41,6 +41,7 @@ fn a_datagram_for_the_leased_address_and_port_is_received() {
         ttl: 61,
         dscp: 46,
         channel: None,
+        stamp: None,
         payload: b"hi".to_vec(),
     };
     assert_eq!(read_here(&golden()), Ok(Inner::Datagram(received)));
