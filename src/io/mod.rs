@@ -15,6 +15,7 @@
 //! - [`affinity`]: on which core a thread runs, of several workers or of a measurement.
 //! - [`namespace`], [`offload`], [`mroute`] and [`stamps`]: what a measurement needs of the
 //!   kernel.
+//! - [`disk`]: how much room a file system has.
 //! - [`prefetch()`]: memory that will be wanted soon.
 //!
 //! The packet path sees a device through two traits: [`Receive`] lends received frames, and
@@ -27,6 +28,7 @@ use std::net::IpAddr;
 pub mod affinity;
 pub mod datagram;
 pub mod device;
+pub mod disk;
 pub mod icmp;
 pub mod inject;
 pub mod link;

@@ -1,15 +1,17 @@
-//! What a peer reports of its host to the pool: processors and memory as /proc tells them, its
-//! coordinate and rates if it measures, and the degrees that it has.
+//! What a peer reports of its host to the pool: processors and memory as /proc tells them, the disk that
+//! its state is on, its coordinate and rates if it measures, and the degrees that it has.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use overlay_protocols::alm::Degrees;
 use overlay_protocols::node::Input;
-use overlay_protocols::resource_pool::{Cpu, DegreeTable, HostReport, Memory};
+use overlay_protocols::resource_pool::{Cpu, DegreeTable, Disk, HostReport, Memory};
 use overlay_protocols::sessions::{self, Sessions};
 use overlay_protocols::somo::{Command, Event};
 use overlay_protocols::{Now, Time};
+use xcast::io::disk;
 
 use super::peer::Peer;
 use crate::state::Writer;
@@ -56,6 +58,7 @@ impl Peer {
         let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
         report.cpu = cpu(cores, &read("/proc/loadavg"));
         report.memory = memory(&read("/proc/meminfo"));
+        report.disk = disk_of(&self.folder);
         if let Some(metrics) = self.node.metrics() {
             report.coordinate = metrics.coordinate();
             (report.up, report.down) = metrics.bandwidth();
@@ -112,6 +115,13 @@ fn memory(meminfo: &str) -> Memory {
     }
 }
 
+/// The file system that a folder is on; of one that does not tell, nothing is known to be there.
+fn disk_of(folder: &Path) -> Disk {
+    let Ok(space) = disk::space(folder) else { return Disk::default() };
+    let mebibytes = |octets: u64| u32::try_from(octets >> 20).unwrap_or(u32::MAX);
+    Disk { total: mebibytes(space.total), available: mebibytes(space.available) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +138,12 @@ mod tests {
                     Cached:  2048 kB\nSwapCached: 77777 kB\n";
         assert_eq!(memory(text), Memory { total: 7955, available: 4096, cache: 2 });
         assert_eq!(memory("MemTotal: x kB\nCached"), Memory::default());
+    }
+
+    #[test]
+    fn the_disk_is_the_one_of_the_folder() {
+        let found = disk_of(&std::env::temp_dir());
+        assert!(found.total > 0 && found.available <= found.total, "{found:?}");
+        assert_eq!(disk_of(Path::new("/no/such/folder")), Disk::default());
     }
 }
