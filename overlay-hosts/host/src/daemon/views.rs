@@ -126,6 +126,8 @@ fn coordinates(peer: &Peer) -> Value {
             "predicted-rtt-ms": predicted,
             "up-kbps": neighbor.up,
             "down-kbps": neighbor.down,
+            "up-pairs": neighbor.pairs.0,
+            "down-pairs": neighbor.pairs.1,
             "coordinate-ms": axes(neighbor.at),
         })
     };

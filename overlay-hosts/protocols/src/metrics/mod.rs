@@ -99,6 +99,8 @@ pub struct NeighborView {
     pub up: Option<u32>,
     /// The same from it.
     pub down: Option<u32>,
+    /// Of how many pairs these are the medians.
+    pub pairs: (usize, usize),
 }
 
 /// What one peer measures. Every call gets the ring, whose leaf set and heartbeats it uses.

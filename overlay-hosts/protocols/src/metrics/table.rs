@@ -78,6 +78,7 @@ impl Neighbor {
             delay: self.delay(),
             up: self.up.median(),
             down: self.down.median(),
+            pairs: (self.up.len(), self.down.len()),
         }
     }
 }
