@@ -85,8 +85,9 @@ pub struct Host {
     pub relays_file: Option<PathBuf>,
     /// Default: [`SealKind::Signed`].
     pub seal: SealKind,
-    /// Links that each peer can carry in multicast sessions, which it reports to the pool (`[somo]`).
-    /// Default: [`DEGREES`].
+    /// Links that each peer can carry in all multicast sessions together, of each the one to its parent
+    /// and those to its children, from 0 to [`DEGREES_MAX`](overlay_protocols::alm::DEGREES_MAX); it
+    /// reports them to the pool (`[somo]`). Default: [`DEGREES`].
     pub degrees: u16,
     /// What all randomness of the first peer follows from, of each further one this and one more:
     /// for labs alone, as who knows it knows what a peer will draw. Default: drawn at every start.

@@ -123,6 +123,16 @@ fn a_tree_is_wanted_by_its_table() {
 }
 
 #[test]
+fn degrees_are_what_a_host_can_have() {
+    let read = |degrees: u32| parse(&format!("{MINIMAL}degrees = {degrees}\n"));
+    for degrees in [0, 1, 1024] {
+        assert_eq!(u32::from(read(degrees).unwrap().0.host.degrees), degrees);
+    }
+    let found = complaints(&format!("{MINIMAL}degrees = 1025\n"));
+    assert!(found.contains("`degrees` must be between 0 and 1024"), "{found}");
+}
+
+#[test]
 fn several_peers_have_ports_and_keys_of_their_own() {
     let text = format!("{MINIMAL}peers = 3\nlisten = [\"127.0.0.1:7000\"]\n");
     let (config, _) = parse(&text).unwrap();
