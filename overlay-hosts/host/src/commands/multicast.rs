@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use overlay_protocols::delivery::PAYLOAD_MAX;
+use overlay_protocols::resource_pool::HOSTS_MAX;
 use serde_json::{Value, json};
 
 use super::ask::Control;
+use super::picture::{Host, Picture};
 use super::show::phrase;
 use super::{Failure, output};
 use crate::control::{Order, PoolQuestion, Request};
@@ -90,16 +92,39 @@ pub(super) struct Pool {
     #[arg(long, value_name = "N", default_value_t = 100)]
     count: usize,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, conflicts_with = "drawn")]
     json: bool,
+    #[command(flatten)]
+    drawn: Drawn,
     #[command(flatten)]
     through: Through,
 }
 
+/// All hosts as the tree that gathers what they report.
+#[derive(clap::Args)]
+#[group(id = "drawn", multiple = false, conflicts_with_all = ["within_ms", "degrees", "count"])]
+struct Drawn {
+    /// Draw the tree that gathers the pool: each host below the one that it reports to
+    #[arg(long)]
+    tree: bool,
+    /// The same as a Graphviz graph
+    #[arg(long)]
+    dot: bool,
+    /// The same as a picture
+    #[arg(long, value_name = "FILE.svg")]
+    svg: Option<PathBuf>,
+}
+
 pub(super) fn pool(pool: &Pool) -> Result<(), Failure> {
-    let within_ms = pool.within_ms;
-    let question = PoolQuestion { within_ms, degrees: pool.degrees, count: pool.count };
+    let Drawn { tree, dot, svg } = &pool.drawn;
+    let is_drawn = *tree || *dot || svg.is_some();
+    let (within_ms, degrees) = (pool.within_ms, pool.degrees);
+    let count = if is_drawn { HOSTS_MAX } else { pool.count };
+    let question = PoolQuestion { within_ms, degrees, count };
     let found = pool.through.order(Order::Pool(question))?;
+    if is_drawn {
+        return draw(&pool.drawn, &found);
+    }
     if pool.json {
         return output::line(&found.to_string());
     }
@@ -127,6 +152,28 @@ pub(super) fn pool(pool: &Pool) -> Result<(), Failure> {
     let of = format!("{} of {} hosts", hosts.len(), phrase(&found["pool"]));
     let missing = if found["complete"] == true { "" } else { "; some have not answered" };
     output::line(&format!("{}\n{of}{missing}", output::table(&head, &rows)))
+}
+
+fn draw(drawn: &Drawn, found: &Value) -> Result<(), Failure> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let host = |host: &Value| {
+        let id = text(&host["id"]);
+        let (free, all) = (phrase(&host["free-degrees"]), phrase(&host["degrees"]));
+        let address = phrase(&host["addresses"][0]);
+        let label = format!("{address} {}  {free}/{all} free", id.get(..8).unwrap_or(&id));
+        Host { id, label, parent: host["parent"].as_str().map(str::to_owned), helps: false }
+    };
+    let hosts: Vec<Host> = found["hosts"].as_array().into_iter().flatten().map(host).collect();
+    if found["complete"] != true {
+        output::note("some have not answered, so others may seem to report elsewhere");
+    }
+    let picture = Picture { title: format!("pool of {} hosts", hosts.len()), hosts };
+    match &drawn.svg {
+        Some(file) => std::fs::write(file, picture.svg())
+            .map_err(|error| Failure::Usage(format!("cannot write {}: {error}", file.display()))),
+        None if drawn.dot => output::line(&picture.dot()),
+        None => output::line(&picture.text()),
+    }
 }
 
 pub(super) fn multicast(multicast: &Multicast) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! Multicast trees, drawn: as text, as a graph for Graphviz, as a picture. Pure.
+//! Trees of hosts, drawn: as text, as a graph for Graphviz, as a picture. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -13,6 +13,7 @@ use overlay_protocols::alm::{PlanError, Priority, SessionId};
 use overlay_protocols::delivery::{self, PAYLOAD_MAX};
 use overlay_protocols::node::Input;
 use overlay_protocols::resource_pool::{Found, Near, Snapshot, Wanted};
+use overlay_protocols::somo::Somo;
 use overlay_protocols::{Contact, Now, PeerId, RingId, Time, sessions, somo};
 use serde_json::{Value, json};
 use xcast::control::Reply;
@@ -21,6 +22,7 @@ use xcast::io::fill_random;
 pub(super) use inbox::Inboxes;
 
 use super::peer::Peer;
+use super::pool::parents;
 use crate::control::{ANSWER_PATIENCE, Order, PoolQuestion};
 use crate::state::Writer;
 
@@ -409,7 +411,10 @@ fn pool(snapshot: &Snapshot, question: &PoolQuestion, peer: &Peer, complete: boo
         let distance = |found: &Found<'_>| found.distance.unwrap_or(f64::INFINITY);
         distance(one).total_cmp(&distance(other))
     });
-    let hosts: Vec<Value> = found.iter().take(count).map(host).collect();
+    let tree = peer.node.somo().map(Somo::tree);
+    let parents = tree.map(|tree| parents(snapshot, tree)).unwrap_or_default();
+    let found = found.iter().take(count);
+    let hosts: Vec<Value> = found.map(|found| host(found, &parents)).collect();
     Reply::Done(json!({
         "hosts": hosts,
         "pool": snapshot.hosts().len(),
@@ -418,13 +423,14 @@ fn pool(snapshot: &Snapshot, question: &PoolQuestion, peer: &Peer, complete: boo
     }))
 }
 
-fn host(found: &Found<'_>) -> Value {
+fn host(found: &Found<'_>, parents: &BTreeMap<RingId, PeerId>) -> Value {
     let report = &found.host.report;
     let addresses: Vec<String> =
         report.contact.addresses().iter().map(ToString::to_string).collect();
     json!({
         "id": report.contact.id.to_string(),
         "addresses": addresses,
+        "parent": parents.get(&found.host.position).map(PeerId::to_string),
         "distance-ms": found.distance,
         "degrees": report.degrees.total(),
         "free-degrees": report.degrees.free(),

@@ -1,16 +1,17 @@
 //! What a peer reports of its host to the pool: processors and memory as /proc tells them, the disk that
 //! its state is on, its coordinate and rates if it measures, and the degrees that it has.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use overlay_protocols::alm::Degrees;
 use overlay_protocols::node::Input;
-use overlay_protocols::resource_pool::{Cpu, DegreeTable, Disk, HostReport, Memory};
+use overlay_protocols::resource_pool::{Cpu, DegreeTable, Disk, HostReport, Memory, Snapshot};
 use overlay_protocols::sessions::{self, Sessions};
-use overlay_protocols::somo::{Command, Event};
-use overlay_protocols::{Now, Time};
+use overlay_protocols::somo::{self, Command, Event, Tree};
+use overlay_protocols::{Now, PeerId, RingId, Time};
 use xcast::io::disk;
 
 use super::peer::Peer;
@@ -91,6 +92,16 @@ impl Peer {
             _ => {}
         }
     }
+}
+
+/// Through whom the report of each host goes up, by its position: that follows from where all stand, once
+/// they know it. The root's goes nowhere.
+pub(super) fn parents(snapshot: &Snapshot, tree: Tree) -> BTreeMap<RingId, PeerId> {
+    let hosts = snapshot.hosts();
+    let positions: Vec<RingId> = hosts.iter().map(|host| host.position).collect();
+    let parents = somo::parents(tree, &positions).into_iter().zip(hosts);
+    let above = |place: u32| hosts[place as usize].report.contact.id;
+    parents.filter_map(|(place, host)| Some((host.position, above(place?)))).collect()
 }
 
 /// Idle is what the load of the last minute leaves; of a host that does not tell, nothing is known to be.

@@ -217,6 +217,11 @@ impl Somo {
             .filter(|(at, _)| *at != Time::NEVER)
     }
 
+    /// The logical tree, which is the same for all machines.
+    pub fn tree(&self) -> Tree {
+        self.tree
+    }
+
     /// Who represents it; `None` if it is not part of the ring.
     pub fn representative(&self) -> Option<VirtualNode> {
         self.after.map(|_| self.node)
