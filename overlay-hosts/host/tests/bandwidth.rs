@@ -16,7 +16,7 @@ mod support;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use overlay_host::control::{Request, Topic};
@@ -72,18 +72,8 @@ done
 cat
 "#;
 
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _gone = self.0.kill();
-        let _gone = self.0.wait();
-    }
-}
-
 /// Runs the hosts and the emulator.
-fn start(lab: &Lab) -> Running {
+fn start(lab: &Lab) -> programs::Running {
     let links = HOSTS.map(|(host, _, up, down)| {
         format!(
             "[[link]]\ninterfaces = [\"{host}-near\", \"{host}-far\"]\n\
@@ -114,7 +104,7 @@ fn start(lab: &Lab) -> Running {
         .env("HOST", programs::OVERLAY_HOST)
         .stdin(Stdio::piped())
         .spawn();
-    Running(child.expect("unshare is there"))
+    programs::Running(child.expect("unshare is there"))
 }
 
 fn is_root() -> bool {

@@ -14,7 +14,7 @@ mod programs;
 mod support;
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use overlay_host::control::{Request, Topic};
 use serde_json::Value;
@@ -50,17 +50,7 @@ done
 cat
 "#;
 
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _gone = self.0.kill();
-        let _gone = self.0.wait();
-    }
-}
-
-fn start(lab: &Lab) -> Running {
+fn start(lab: &Lab) -> programs::Running {
     let folder = lab.path("");
     let socket = lab.path("r.sock");
     let text = format!(
@@ -87,7 +77,7 @@ fn start(lab: &Lab) -> Running {
         .env("HOST", programs::OVERLAY_HOST)
         .stdin(Stdio::piped())
         .spawn();
-    Running(child.expect("unshare is there"))
+    programs::Running(child.expect("unshare is there"))
 }
 
 fn show(socket: &Path, topic: Topic) -> Option<Value> {

@@ -265,6 +265,7 @@ impl Daemon {
         tracing::info!("leaving");
         self.end = Some(now.time + LEAVE_PATIENCE);
         self.next_search = None;
+        self.multicast.leave(&mut self.peers, now, &self.writer);
         for peer in &mut self.peers {
             peer.input(Input::Locality(locality::Command::Leave), now, &self.writer);
             peer.input(Input::Ring(ring::Command::Leave), now, &self.writer);

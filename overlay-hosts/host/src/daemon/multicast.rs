@@ -218,6 +218,13 @@ impl Multicast {
             Err(reply) => return reply,
         };
         sending.heard = now.time;
+        let next = |peer: &Peer| {
+            let sessions = peer.node.delivery().map(|delivery| delivery.sessions());
+            let me = peer.node.contact().id;
+            let is_it = |view: &delivery::SessionView| (view.session, view.root) == (session, me);
+            sessions.into_iter().flatten().find(is_it).map_or(0, |view| view.next)
+        };
+        let before = next(peer);
         for payload in payloads {
             let Ok(payload) = BASE64_STANDARD.decode(payload) else {
                 return Reply::Refused("a payload is not base64".to_owned());
@@ -228,9 +235,14 @@ impl Multicast {
             let send = delivery::Command::Send(session, payload);
             peer.input(Input::Delivery(send), now, writer);
         }
-        let sessions = peer.node.delivery().map(|delivery| delivery.sessions());
-        let mine = sessions.into_iter().flatten().find(|view| view.session == session);
-        Reply::Done(json!({ "next": mine.map(|view| view.next) }))
+        let (next, count) = (next(peer), payloads.len() as u64);
+        match next == before + count {
+            true => Reply::Done(json!({ "next": next })),
+            false => Reply::Failed(format!(
+                "only {} of {count} payloads have left: `buffer-bytes` in `[sessions]` is too small for them",
+                next - before
+            )),
+        }
     }
 
     fn end(
@@ -300,6 +312,17 @@ impl Multicast {
             return;
         }
         self.inboxes.take(index, event, now);
+    }
+
+    /// This host leaves: its sessions end, and what they have of others is free.
+    pub(super) fn leave(&mut self, peers: &mut [Peer], now: Now, writer: &Writer) {
+        for ((index, session), sending) in &mut self.sending {
+            sending.is_ending = true;
+            let end = delivery::Command::End(*session);
+            peers[*index].input(Input::Delivery(end), now, writer);
+            let end = sessions::Command::End(*session);
+            peers[*index].input(Input::Sessions(end), now, writer);
+        }
     }
 
     /// When something is given up.

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 
 pub const OVERLAY_HOST: &str = env!("CARGO_BIN_EXE_overlay-host");
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -12,6 +12,17 @@ const UNSHARE: [&str; 8] =
 /// A `/run` of its own, before what a test does with the lab.
 const PREPARE: &str = "mount --make-rprivate / && mount -t tmpfs tmpfs /run &&
     mkdir /run/netns && ip link set lo up &&";
+
+/// A script that runs until its standard input ends, and with it everything that it has started.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _gone = self.0.kill();
+        let _gone = self.0.wait();
+    }
+}
 
 /// Another program of this workspace, which lies beside the one under test where all was built.
 pub fn program(package: &str, name: &str) -> PathBuf {
