@@ -10,7 +10,8 @@
 //!    in the last seconds is kept for that. A parent that is new in the session has not what was sent
 //!    before: that is asked of the root.
 //! 5. **Crashes**: who hears nothing from its parent asks the root for another one, and gets what it has
-//!    missed from there. Whoever is below it keeps its place.
+//!    missed from there. Whoever is below it keeps its place; a host without children takes that of the
+//!    silent one.
 //!
 //! Every datagram is signed by the host that sends it on, so hosts of a session trust those above them
 //! with what they forward: nothing shows at the receiver that a payload is as the root has sent it.

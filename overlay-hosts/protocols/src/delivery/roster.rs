@@ -3,8 +3,9 @@
 //!
 //! A tree that somebody has planned ([`crate::alm`]) is taken as it is. Who has no place in it, or has
 //! lost its parent, goes under the host nearest to the root that has room and that nobody has called
-//! silent lately; what is below it stays below it. Nobody is put out on another's word: only who does
-//! not answer the root itself.
+//! silent lately; what is below it stays below it. Who is called silent changes places with a host that
+//! has no children, so a tree gets no higher by being mended. Nobody is put out on another's word: only
+//! who does not answer the root itself.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -400,12 +401,11 @@ impl Roster {
         let leaves = reached.iter().filter(fits).filter(|(leaf, ..)| room(*leaf) > 0);
         let leaf = leaves.max_by_key(|(leaf, at, _)| (room(*leaf), *at, *leaf));
         let below = leaf.and_then(|(leaf, ..)| Some((*leaf, self.seats.get(leaf)?.seat.parent?)));
-        match below {
-            Some((leaf, below)) => {
-                self.put(leaf, Some(above), now);
-                self.put(id, Some(below), now);
-            }
-            None => self.put(id, Some(above), now),
+        if let Some((leaf, below)) = below {
+            self.put(leaf, Some(above), now);
+            self.put(id, Some(below), now);
+        } else if let Some(kept) = self.seats.get_mut(&id) {
+            kept.seat.parent = Some(above);
         }
     }
 
