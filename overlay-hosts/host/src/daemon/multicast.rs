@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use crossbeam_channel::Sender;
 use overlay_protocols::alm::{PlanError, Priority, SessionId};
-use overlay_protocols::delivery::{self, PAYLOAD_MAX};
+use overlay_protocols::delivery::{self, PAYLOAD_MAX, SessionView};
 use overlay_protocols::node::Input;
 use overlay_protocols::resource_pool::{Found, Near, Snapshot, Wanted};
 use overlay_protocols::somo::Somo;
@@ -50,12 +50,21 @@ struct Survey {
     sender: Sender<Reply>,
 }
 
+/// Who waits for a session to have a tree in which everybody knows its place.
+struct Begins {
+    sender: Sender<Reply>,
+    deadline: Time,
+    /// What it lacks so far.
+    lacks: Option<PlanError>,
+    /// What is answered, once there is a tree.
+    tree: Option<Value>,
+}
+
 /// A session whose data comes from here.
 struct Sending {
     /// When its sender has said something.
     heard: Time,
-    /// Who waits for it to have a tree, until when, and what that lacks so far.
-    begins: Option<(Sender<Reply>, Time, Option<PlanError>)>,
+    begins: Option<Begins>,
     /// Who waits for its end.
     ends: Option<Sender<Reply>>,
     is_ending: bool,
@@ -198,7 +207,8 @@ impl Multicast {
         fill_random(&mut octets);
         let session = SessionId(u64::from_be_bytes(octets));
         tracing::info!(peer = peer.name, %session, members = members.len(), "a session begins");
-        let begins = Some((sender, now.time + PATIENCE, None));
+        let deadline = now.time + PATIENCE;
+        let begins = Some(Begins { sender, deadline, lacks: None, tree: None });
         let sending = Sending { heard: now.time, begins, ends: None, is_ending: false };
         self.sending.insert((index, session), sending);
         let begin = sessions::Command::Begin { session, priority, members };
@@ -218,12 +228,7 @@ impl Multicast {
             Err(reply) => return reply,
         };
         sending.heard = now.time;
-        let next = |peer: &Peer| {
-            let sessions = peer.node.delivery().map(|delivery| delivery.sessions());
-            let me = peer.node.contact().id;
-            let is_it = |view: &delivery::SessionView| (view.session, view.root) == (session, me);
-            sessions.into_iter().flatten().find(is_it).map_or(0, |view| view.next)
-        };
+        let next = |peer: &Peer| sent(peer, session).map_or(0, |view| view.next);
         let before = next(peer);
         for payload in payloads {
             let Ok(payload) = BASE64_STANDARD.decode(payload) else {
@@ -274,18 +279,18 @@ impl Multicast {
                 let members = seats.len() - helpers;
                 tracing::info!(peer = name, %session, members, helpers, "has a tree");
                 let waits = self.sending.get_mut(&(index, *session));
-                let Some((sender, ..)) = waits.and_then(|sending| sending.begins.take()) else {
-                    return;
-                };
-                let session = session.to_string();
-                let done = json!({ "session": session, "members": members, "helpers": helpers });
-                let _gone = sender.send(Reply::Done(done));
+                if let Some(begins) = waits.and_then(|sending| sending.begins.as_mut()) {
+                    let session = session.to_string();
+                    let tree =
+                        json!({ "session": session, "members": members, "helpers": helpers });
+                    begins.tree = Some(tree);
+                }
             }
             Event::Unplanned { session, why } => {
                 tracing::warn!(peer = name, %session, ?why, "cannot be planned");
                 let waits = self.sending.get_mut(&(index, *session));
-                if let Some((.., last)) = waits.and_then(|sending| sending.begins.as_mut()) {
-                    *last = Some(*why);
+                if let Some(begins) = waits.and_then(|sending| sending.begins.as_mut()) {
+                    begins.lacks = Some(*why);
                 }
             }
             Event::Preempted { session, host } => {
@@ -306,7 +311,7 @@ impl Multicast {
         {
             tracing::info!(peer = name, %session, "is over");
             let waits = sending.ends.into_iter();
-            for sender in waits.chain(sending.begins.map(|(sender, ..)| sender)) {
+            for sender in waits.chain(sending.begins.map(|begins| begins.sender)) {
                 let _gone = sender.send(Reply::Done(json!({ "session": session.to_string() })));
             }
             return;
@@ -331,7 +336,7 @@ impl Multicast {
         let sending = self.sending.values().filter(|sending| !sending.is_ending);
         let sending = sending.map(|sending| {
             let idle = sending.heard + IDLE;
-            sending.begins.as_ref().map_or(idle, |(_, deadline, _)| idle.min(*deadline))
+            sending.begins.as_ref().map_or(idle, |begins| idle.min(begins.deadline))
         });
         surveys.chain(sending).chain(self.inboxes.deadline()).min()
     }
@@ -344,9 +349,15 @@ impl Multicast {
         }
         let mut given_up = Vec::new();
         for (key, sending) in &mut self.sending {
-            let is_late = |(_, deadline, _): &mut (_, Time, _)| *deadline <= now.time;
-            if let Some((sender, _, why)) = sending.begins.take_if(is_late) {
-                let _gone = sender.send(Reply::Failed(unplanned(why)));
+            let has_begun = |begins: &mut Begins| {
+                begins.tree.is_some() && sent(&peers[key.0], key.1).is_some_and(|view| view.told)
+            };
+            if let Some(begins) = sending.begins.take_if(has_begun) {
+                let _gone = begins.sender.send(Reply::Done(begins.tree.unwrap_or_default()));
+            }
+            let is_late = |begins: &mut Begins| begins.deadline <= now.time;
+            if let Some(begins) = sending.begins.take_if(is_late) {
+                let _gone = begins.sender.send(Reply::Failed(unplanned(begins.lacks)));
                 given_up.push(*key);
             } else if !sending.is_ending && now.time.since(sending.heard) >= IDLE {
                 tracing::warn!(session = %key.1, "its sender is silent: it ends");
@@ -359,8 +370,17 @@ impl Multicast {
             self.sending.remove(&(index, session));
             let end = sessions::Command::End(session);
             peers[index].input(Input::Sessions(end), now, writer);
+            let end = delivery::Command::End(session);
+            peers[index].input(Input::Delivery(end), now, writer);
         }
     }
+}
+
+/// A session that a peer is the root of.
+fn sent(peer: &Peer, session: SessionId) -> Option<SessionView> {
+    let me = peer.node.contact().id;
+    let is_it = |view: &SessionView| (view.session, view.root) == (session, me);
+    peer.node.delivery()?.sessions().find(is_it)
 }
 
 fn unplanned(why: Option<PlanError>) -> String {

@@ -176,6 +176,8 @@ pub struct SessionView {
     pub octets: usize,
     /// At the root: the whole tree, from child to parent.
     pub links: Vec<(PeerId, PeerId)>,
+    /// At the root: everybody has said that it knows its place.
+    pub told: bool,
     /// At the root: where everybody else is.
     pub addresses: Vec<(PeerId, SocketAddr)>,
 }
@@ -257,6 +259,7 @@ impl Delivery {
             next: stream.window.next(),
             octets: stream.window.octets(),
             links: stream.roster.iter().flat_map(|roster| roster.links()).collect(),
+            told: stream.roster.as_ref().is_some_and(|roster| roster.due_at().is_none()),
             addresses: stream.roster.iter().flat_map(|roster| roster.addresses()).collect(),
         })
     }
