@@ -49,7 +49,8 @@ pub struct Config {
     pub sessions_max: usize,
     /// In which order payloads are handed up.
     pub order: Order,
-    /// How long a payload is kept for children that have missed it. Default: 5 s.
+    /// How long a payload is kept for children that have missed it: longer than it takes to find a parent
+    /// where some that are tried are gone, too. Default: 12 s.
     pub buffer: Duration,
     /// Octets that are kept of a session at most; the oldest go first. Default: 4 MiB.
     pub buffer_octets: usize,
@@ -74,7 +75,7 @@ impl Default for Config {
             open: true,
             sessions_max: 16,
             order: Order::default(),
-            buffer: Duration::from_secs(5),
+            buffer: Duration::from_secs(12),
             buffer_octets: 4 << 20,
             heartbeat: Duration::from_millis(500),
             silence: Duration::from_secs(2),

@@ -124,7 +124,7 @@ fn a_session_ends_and_is_forgotten() {
     assert_eq!(ended.count(), 29);
     fleet.command(0, Command::Send(SESSION, vec![1]));
     assert_eq!(fleet.dropped, [DropReason::Malformed]);
-    fleet.run(12_000);
+    fleet.run(26_000);
     assert!(fleet.hosts.iter().flatten().all(|host| host.sessions().next().is_none()));
 }
 
