@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use super::layout::{Layout, LazyRest, Summary, width};
+use super::layout::{Layout, Rest, Summary, width};
 use super::tree::Score;
 use super::{Micros, Network, Objective, Place, Problem, Tree};
 
@@ -30,8 +30,9 @@ pub(super) enum Move {
 pub fn adjust<N: Network>(problem: &Problem<'_, N>, tree: &mut Tree) -> u32 {
     let mut moves = 0;
     let mut score = tree.score(problem);
+    let mut layout = Layout::of(problem, tree);
     while moves < problem.config.moves_max {
-        if let Some((better, best)) = better_move(problem, tree, score) {
+        if let Some((better, best)) = better_move(problem, tree, &layout, score) {
             make(problem, tree, best);
             score = better;
             moves += 1;
@@ -40,6 +41,7 @@ pub fn adjust<N: Network>(problem: &Problem<'_, N>, tree: &mut Tree) -> u32 {
         } else {
             break;
         }
+        layout = layout.renewed(problem, tree);
     }
     tree.trim(problem);
     moves
@@ -62,16 +64,16 @@ pub(super) fn make<N: Network>(problem: &Problem<'_, N>, tree: &mut Tree, best: 
 fn better_move<N: Network>(
     problem: &Problem<'_, N>,
     tree: &Tree,
+    layout: &Layout,
     score: Score,
 ) -> Option<(Score, Move)> {
-    let layout = Layout::of(problem, tree);
     let tried = match problem.config.objective {
         // As long as the highest one stays where it is, so does the height.
         Objective::Height => 1,
         Objective::Bandwidth | Objective::Variance => TRIED_MAX,
     };
-    let worst = worst(problem, tree, &layout, tried).into_iter();
-    { worst }.find_map(|worst| best_move(problem, tree, &layout, worst, score))
+    let mut worst = worst(problem, tree, layout, tried).into_iter();
+    worst.find_map(|worst| best_move(problem, tree, layout, worst, score))
 }
 
 /// The move of a host, or of one above it, after which the tree is best, and how good it is then, if that
@@ -111,51 +113,74 @@ struct Moves<'a, 'p, N> {
 
 impl<N: Network> Moves<'_, '_, N> {
     /// The best move. Each possible parent is looked at once: for the part to be its child beside others,
-    /// or in the place of one of them.
+    /// or in the place of one of them. Latencies are only asked for where links without any would do.
     fn best(&self) -> Option<(Score, Move)> {
         let Moves { problem, tree, layout, top, parent, .. } = *self;
-        let objective = problem.config.objective;
         // What goes with it: helpers that have no other child. Those above these may be parents as well.
         let idle = idle_without(tree, top);
-        let (left, alone) = (LazyRest::new(layout, idle), LazyRest::new(layout, top));
-        let mut best = None;
-        for to in layout.order.iter().copied() {
-            if to == parent || layout.is_inside(to, top) || self.is_hopeless_at(to) {
+        let (left, alone) = (Rest::new(layout, idle), Rest::new(layout, top));
+        let mut best = Best { objective: problem.config.objective, limit: self.limit, found: None };
+        for to in layout.by_height.iter().copied() {
+            if best.is_hopeless(layout.part_at(top, tree.latency(to))) {
+                // Those that are higher are so, too, even if they were right beside the part.
+                break;
+            }
+            if to == parent || layout.is_inside(to, top) {
                 continue;
             }
             let moved = layout.part_under(problem, tree, top, to);
-            if self.is_hopeless(moved) {
+            if best.is_hopeless(moved) {
                 continue;
             }
             if tree.free(to) > 0 && !layout.is_inside(to, idle) {
-                let score = left.all().with(moved).score(objective);
-                best = best.into_iter().chain([(score, Move::Reparent { top, to })]).min();
+                best.consider(left.all().with(moved), Move::Reparent { top, to });
             }
             for other in tree.children(to).iter().copied() {
                 // One above the part cannot change places with it.
-                if layout.is_inside(top, other) {
+                let back = layout.part_at(other, tree.latency(parent));
+                if best.is_hopeless(back) || layout.is_inside(top, other) {
                     continue;
                 }
-                let back = layout.part_under(problem, tree, other, parent);
-                if !self.is_hopeless(back) {
-                    let score = alone.without(other).with(moved).with(back).score(objective);
-                    best = best.into_iter().chain([(score, Move::Swap { one: top, other })]).min();
+                let rest = alone.without(other).with(moved);
+                if !best.is_hopeless(rest.with(back)) {
+                    let back = layout.part_under(problem, tree, other, parent);
+                    best.consider(rest.with(back), Move::Swap { one: top, other });
                 }
             }
         }
-        best.filter(|(score, _)| *score < self.limit)
+        best.found
     }
+}
 
-    /// Whether a tree with such a part is no better in any case: so it is where the worst host decides.
+/// The best of the moves that were looked at.
+struct Best {
+    objective: Objective,
+    /// How good the tree can be without them, and then how good it is by the best one.
+    limit: Score,
+    found: Option<(Score, Move)>,
+}
+
+impl Best {
+    /// Whether a tree is no better in any case that has such a part: so it is where the worst host
+    /// decides.
     fn is_hopeless(&self, part: Summary) -> bool {
-        let objective = self.problem.config.objective;
-        objective != Objective::Variance && part.score(objective).0 > self.limit.0
+        match self.objective {
+            Objective::Height if u128::from(part.highest()) > self.limit.0 => true,
+            Objective::Height | Objective::Bandwidth => part.score(self.objective) > self.limit,
+            Objective::Variance => false,
+        }
     }
 
-    /// The same of any part under a parent that is too high itself.
-    fn is_hopeless_at(&self, to: Place) -> bool {
-        let is_high = u128::from(self.tree.latency(to)) > self.limit.0;
-        self.problem.config.objective == Objective::Height && is_high
+    /// A move, and what the whole tree amounts to after it.
+    fn consider(&mut self, tree: Summary, made: Move) {
+        let score = tree.score(self.objective);
+        let is_better = match self.found {
+            None => score < self.limit,
+            Some(found) => (score, made) < found,
+        };
+        if is_better {
+            (self.limit, self.found) = (score, Some((score, made)));
+        }
     }
 }
 
@@ -192,13 +217,12 @@ pub(super) fn worst<N: Network>(
         let is_any = problem.config.objective == Objective::Bandwidth || tree.is_member(*at);
         *at != 0 && is_any
     };
-    let hosts = layout.order.iter().copied().filter(counts);
-    let mut ranked: Vec<((u64, Micros), Reverse<Place>)> =
-        hosts.map(|at| (badness(at), Reverse(at))).collect();
-    if let Some(last) = ranked.len().checked_sub(count).filter(|last| *last > 0) {
-        ranked.select_nth_unstable(last);
-        ranked.drain(..last);
-    }
+    let hosts = layout.by_height.iter().copied().filter(counts);
+    let hosts = hosts.map(|at| (badness(at), Reverse(at)));
+    let mut ranked: Vec<((u64, Micros), Reverse<Place>)> = match count {
+        1 => hosts.max().into_iter().collect(),
+        _ => hosts.collect(),
+    };
     ranked.sort_unstable();
-    ranked.into_iter().rev().map(|(_, Reverse(place))| place).collect()
+    ranked.into_iter().rev().take(count).map(|(_, Reverse(place))| place).collect()
 }

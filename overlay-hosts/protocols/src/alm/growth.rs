@@ -10,15 +10,16 @@ use alloc::vec::Vec;
 
 use super::{HelperRule, Micros, Network, Objective, Place, PlanError, Problem, Tree};
 
-/// Offers at hand.
-const KEPT: usize = 16;
+/// Offers at hand at least, where there are so many; up to twice as many are kept.
+const KEPT: usize = 32;
 
 /// What a host would have under a parent: what the objective says of that, and the parent.
 type Offer = (u64, Place);
 
-/// The best offers that a host has, in order; some may be of parents that are full.
+/// The best offers that a host has; some may be of parents that are full.
 #[derive(Clone, Default)]
 struct Offers {
+    /// The best one is the last, where it is taken away the most quickly.
     kept: Vec<Offer>,
     /// There are others, none of which is better than any of these.
     are_more: bool,
@@ -26,26 +27,33 @@ struct Offers {
 
 impl Offers {
     fn add(&mut self, offer: Offer) {
-        if self.are_more && self.kept.last().is_some_and(|last| *last < offer) {
+        let is_among_others = self.kept.first().is_none_or(|worst| *worst < offer);
+        if self.are_more && is_among_others {
             return;
         }
-        let at = self.kept.partition_point(|each| *each < offer);
-        if at < self.kept.len() || !self.are_more {
-            self.kept.insert(at, offer);
-            self.are_more |= self.kept.len() > KEPT;
-            self.kept.truncate(KEPT);
+        let at = self.kept.partition_point(|each| *each > offer);
+        self.kept.insert(at, offer);
+        if self.kept.len() == 2 * KEPT {
+            self.kept.drain(..KEPT);
+            self.are_more = true;
         }
     }
 
     /// All there are.
     fn of(mut all: Vec<Offer>) -> Offers {
-        let are_more = all.len() > KEPT;
+        let worse = all.len().saturating_sub(KEPT);
+        let are_more = worse > 0;
         if are_more {
-            all.select_nth_unstable(KEPT);
-            all.truncate(KEPT);
+            all.select_nth_unstable_by(worse, |one, other| other.cmp(one));
+            all.drain(..worse);
         }
-        all.sort_unstable();
+        all.sort_unstable_by(|one, other| other.cmp(one));
         Offers { kept: all, are_more }
+    }
+
+    /// The best one.
+    fn best(&self) -> Option<Offer> {
+        self.kept.last().copied()
     }
 }
 
@@ -118,9 +126,7 @@ impl<N: Network> Growth<'_, '_, N> {
         for top in self.outside.iter().copied() {
             let is_full = |offer: &Offer| self.tree.free(offer.1) == 0;
             let offers = &mut self.offers[top];
-            while offers.kept.first().is_some_and(is_full) {
-                offers.kept.remove(0);
-            }
+            while offers.kept.pop_if(|offer| is_full(offer)).is_some() {}
             if offers.kept.is_empty() && offers.are_more {
                 let all = self.open.iter().map(|parent| (self.cost(*parent, top), *parent));
                 self.offers[top] = Offers::of(all.collect());
@@ -129,7 +135,7 @@ impl<N: Network> Growth<'_, '_, N> {
     }
 
     fn best(&self, top: Place) -> Option<Offer> {
-        self.offers[top].kept.first().copied()
+        self.offers[top].best()
     }
 
     /// What orders offers: the latency, or for [`Objective::Bandwidth`] how narrow the way is and then the

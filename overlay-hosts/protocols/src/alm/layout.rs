@@ -2,7 +2,6 @@
 //! where each part is one run, and what each part and the rest amount to.
 
 use alloc::vec::Vec;
-use core::cell::OnceCell;
 
 use super::tree::{Score, Tree};
 use super::{Micros, Network, Objective, Place, Problem};
@@ -58,6 +57,25 @@ impl Summary {
         }
     }
 
+    pub(super) fn highest(&self) -> Micros {
+        self.highest
+    }
+
+    fn extremes(&self) -> Extremes {
+        Extremes { highest: self.highest, narrowest: self.narrowest }
+    }
+
+    /// Without some of them; the extremes of the others have to be known.
+    fn without(self, part: Summary, Extremes { highest, narrowest }: Extremes) -> Summary {
+        Summary {
+            members: self.members - part.members,
+            highest,
+            sum: self.sum - part.sum,
+            squares: self.squares - part.squares,
+            narrowest,
+        }
+    }
+
     pub(super) fn score(&self, objective: Objective) -> Score {
         match objective {
             Objective::Height => (self.highest.into(), self.sum),
@@ -71,42 +89,85 @@ impl Summary {
     }
 }
 
+/// A run of hosts in preorder: from the first one up to the second, which is not in it.
+type Run = (usize, usize);
+
 /// A tree laid out.
 pub(super) struct Layout {
-    /// Everybody in the tree; those below a host follow it.
-    pub(super) order: Vec<Place>,
-    /// By host: where its part begins and ends in the order.
-    runs: Vec<(usize, usize)>,
-    /// By position: the host alone, with its link.
-    ones: Vec<Summary>,
+    /// Everybody in the tree, from the root on by height.
+    pub(super) by_height: Vec<Place>,
+    /// By host: its part, in preorder.
+    runs: Vec<Run>,
+    /// By host.
+    heights: Vec<Micros>,
     /// By host: its part, as if its height were 0 and without its link.
     parts: Vec<Summary>,
+    /// By position: the host alone.
+    ones: Vec<Extremes>,
+    /// By position over [`BLOCK`]: so many hosts each.
+    blocks: Vec<Extremes>,
+    /// By position: all before it, and all from it on.
+    before: Vec<Extremes>,
+    behind: Vec<Extremes>,
 }
 
 impl Layout {
     pub(super) fn of<N: Network>(problem: &Problem<'_, N>, tree: &Tree) -> Layout {
+        Layout::sorted(problem, tree, tree.subtree(0))
+    }
+
+    /// Of a tree that had this layout, and has been changed since: what was in order, mostly still is.
+    pub(super) fn renewed<N: Network>(self, problem: &Problem<'_, N>, tree: &Tree) -> Layout {
+        let mut hosts = self.by_height;
+        hosts.retain(|place| tree.contains(*place));
+        Layout::sorted(problem, tree, hosts)
+    }
+
+    fn sorted<N: Network>(
+        problem: &Problem<'_, N>,
+        tree: &Tree,
+        mut by_height: Vec<Place>,
+    ) -> Layout {
+        by_height.sort_by_key(|place| tree.latency(*place));
         let mut order = Vec::with_capacity(tree.places());
-        let mut pending = alloc::vec![0];
+        let mut pending = Vec::with_capacity(tree.places());
+        pending.push(0);
         while let Some(place) = pending.pop() {
             order.push(place);
             pending.extend(tree.children(place).iter().rev());
         }
         let mut runs = alloc::vec![(0, 0); tree.places()];
         let mut parts = alloc::vec![Summary::NOTHING; tree.places()];
-        let mut ones = alloc::vec![Summary::NOTHING; order.len()];
         for (at, place) in order.iter().copied().enumerate().rev() {
-            let is_member = tree.is_member(place);
-            let (mut until, mut part) = (at + 1, Summary::of_one(is_member, 0));
+            let (mut until, mut part) = (at + 1, Summary::of_one(tree.is_member(place), 0));
             for child in tree.children(place).iter().copied() {
                 let latency = tree.latency(child) - tree.latency(place);
                 part = part.with(parts[child].behind(latency, width(problem, tree, child)));
                 until = until.max(runs[child].1);
             }
             (runs[place], parts[place]) = ((at, until), part);
-            let one = Summary::of_one(is_member, tree.latency(place));
-            ones[at] = one.behind(0, width(problem, tree, place));
         }
-        Layout { order, runs, ones, parts }
+        let heights = (0..tree.places()).map(|place| tree.latency(place)).collect();
+        let one = |place: &Place| Extremes {
+            highest: if tree.is_member(*place) { tree.latency(*place) } else { 0 },
+            narrowest: width(problem, tree, *place),
+        };
+        let ones: Vec<Extremes> = order.iter().map(one).collect();
+        let mut before = alloc::vec![Extremes::NOTHING; order.len() + 1];
+        let mut behind = before.clone();
+        for (at, one) in ones.iter().enumerate() {
+            before[at + 1] = before[at].with(*one);
+        }
+        for (at, one) in ones.iter().enumerate().rev() {
+            behind[at] = behind[at + 1].with(*one);
+        }
+        let blocks = ones.chunks(BLOCK).map(Extremes::of).collect();
+        Layout { by_height, runs, heights, parts, ones, blocks, before, behind }
+    }
+
+    /// A host's part, as it would be with the host at such a height, behind a link of any width.
+    pub(super) fn part_at(&self, top: Place, height: Micros) -> Summary {
+        self.parts[top].behind(height, u32::MAX)
     }
 
     /// A host's part, as it would be under a parent.
@@ -121,66 +182,84 @@ impl Layout {
         self.parts[top].behind(latency, problem.network.bandwidth(parent, top))
     }
 
+    /// The sums of a host's part.
+    fn part_as_it_is(&self, top: Place) -> Summary {
+        self.part_at(top, self.heights[top])
+    }
+
+    /// The extremes from one position up to another, which is not among them.
+    fn between(&self, from: usize, until: usize) -> Extremes {
+        let (first, last) = (from.div_ceil(BLOCK), until / BLOCK);
+        if first >= last {
+            return Extremes::of(&self.ones[from..until]);
+        }
+        let (before, behind) = (&self.ones[from..first * BLOCK], &self.ones[last * BLOCK..until]);
+        let edges = Extremes::of(before).with(Extremes::of(behind));
+        edges.with(Extremes::of(&self.blocks[first..last]))
+    }
+
     /// Whether a host is in the part below another one.
     pub(super) fn is_inside(&self, place: Place, top: Place) -> bool {
-        let (from, until) = self.runs[top];
-        (from..until).contains(&self.runs[place].0)
-    }
-
-    /// What there is apart from a host's part.
-    fn without(&self, top: Place) -> Rest {
-        let hole = self.runs[top];
-        let len = self.order.len();
-        let one = |at: usize| match (hole.0..hole.1).contains(&at) {
-            true => Summary::NOTHING,
-            false => self.ones[at],
-        };
-        let mut before = Vec::with_capacity(len + 1);
-        let mut all = Summary::NOTHING;
-        before.push(all);
-        for at in 0..len {
-            all = all.with(one(at));
-            before.push(all);
-        }
-        let mut behind = alloc::vec![Summary::NOTHING; len + 1];
-        for at in (0..len).rev() {
-            behind[at] = behind[at + 1].with(one(at));
-        }
-        Rest { before, behind }
+        is_in(self.runs[top], self.runs[place].0)
     }
 }
 
-/// A tree without one of its parts, by position: all before it, and all from it on.
-struct Rest {
-    before: Vec<Summary>,
-    behind: Vec<Summary>,
+fn is_in((from, until): Run, at: usize) -> bool {
+    (from..until).contains(&at)
 }
 
-/// A tree without one of its parts, computed when it is first asked for.
-pub(super) struct LazyRest<'a> {
+/// Positions whose extremes are known together.
+const BLOCK: usize = 32;
+
+/// What cannot be taken out of a [`Summary`] again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Extremes {
+    highest: Micros,
+    narrowest: u32,
+}
+
+impl Extremes {
+    const NOTHING: Extremes = Extremes { highest: 0, narrowest: u32::MAX };
+
+    fn of(all: &[Extremes]) -> Extremes {
+        all.iter().copied().fold(Extremes::NOTHING, Extremes::with)
+    }
+
+    fn with(self, other: Extremes) -> Extremes {
+        let highest = self.highest.max(other.highest);
+        Extremes { highest, narrowest: self.narrowest.min(other.narrowest) }
+    }
+}
+
+/// A tree without one of its parts.
+pub(super) struct Rest<'a> {
     layout: &'a Layout,
-    top: Place,
-    rest: OnceCell<Rest>,
+    run: Run,
+    all: Summary,
 }
 
-impl<'a> LazyRest<'a> {
-    pub(super) fn new(layout: &'a Layout, top: Place) -> LazyRest<'a> {
-        LazyRest { layout, top, rest: OnceCell::new() }
-    }
-
-    fn rest(&self) -> &Rest {
-        self.rest.get_or_init(|| self.layout.without(self.top))
+impl<'a> Rest<'a> {
+    pub(super) fn new(layout: &'a Layout, top: Place) -> Rest<'a> {
+        let run = layout.runs[top];
+        let extremes = layout.before[run.0].with(layout.behind[run.1]);
+        Rest { layout, run, all: layout.parts[0].without(layout.part_as_it_is(top), extremes) }
     }
 
     /// All of it.
     pub(super) fn all(&self) -> Summary {
-        self.rest().behind[0]
+        self.all
     }
 
     /// All of it but one more part.
     pub(super) fn without(&self, top: Place) -> Summary {
-        let (from, until) = self.layout.runs[top];
-        self.rest().before[from].with(self.rest().behind[until])
+        let Layout { runs, before, behind, .. } = self.layout;
+        let (first, second) = (self.run.min(runs[top]), self.run.max(runs[top]));
+        let mut extremes = before[first.0].with(behind[second.1]);
+        // If what is around the two has the worst of all, those between them do not matter.
+        if extremes != self.all.extremes() {
+            extremes = extremes.with(self.layout.between(first.1, second.0));
+        }
+        self.all.without(self.layout.part_as_it_is(top), extremes)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `alm-speed`: how long planning a session's tree takes on this machine.
 //!
-//! The pool is that of `alm-single`, latencies looked up as they are asked for. A plan is the whole one:
+//! The pool is that of `alm-single`, latencies are looked up in a table. A plan is the whole one:
 //! AMCast and the critical node algorithm, both adjusted. Of eleven runs the fastest counts: others may
 //! share the machine.
 
@@ -76,7 +76,6 @@ fn measure(
     let network = Hosts { pool, hosts: &hosts };
     let no_plan = |error| Error::Usage(format!("no plan: {error:?}"));
     let problem = Problem::new(&network, config, &degrees, members).map_err(no_plan)?;
-    // The first one also has the underlay compute its paths.
     let height = plan(&problem).map_err(no_plan)?.height();
     let mut seconds = f64::INFINITY;
     for _ in 0..RUNS {

@@ -8,7 +8,7 @@ use overlay_protocols::alm::{
 };
 use overlay_protocols::random::Random;
 
-use crate::underlay::{HostId, TransitStub, Underlay};
+use crate::underlay::{HostId, RouterId, TransitStub};
 
 /// Hosts in a pool: 60 sessions of 20 (seed 003 paragraph 0088).
 pub(super) const HOSTS: usize = 1_200;
@@ -22,7 +22,11 @@ const DEGREE_STREAM: u64 = 0x6465_6772_6565_7300;
 
 /// A network of 600 routers, with hosts.
 pub(super) struct PoolOfHosts {
-    underlay: Underlay,
+    /// By host: its router, and the last hop.
+    access: Vec<(RouterId, Micros)>,
+    /// From any router to any: a row for each that is gone to.
+    between: Vec<u32>,
+    routers: usize,
     /// By host.
     pub(super) degrees: Vec<u16>,
     /// What else is drawn for this pool follows from it.
@@ -37,14 +41,31 @@ impl PoolOfHosts {
         underlay.attach_hosts(hosts, seed);
         let mut random = Random::new(seed, DEGREE_STREAM);
         let degrees = (0..hosts).map(|_| degree(&mut random)).collect();
-        PoolOfHosts { underlay, degrees, seed }
+        let access = underlay.hosts().iter().map(|host| (host.router, micros(host.delay)));
+        let routers = underlay.router_count();
+        let way = |from, to| underlay.between(from, to).unwrap_or(u32::MAX);
+        let between = (0..routers).flat_map(|to| (0..routers).map(move |from| (from, to)));
+        PoolOfHosts {
+            access: access.collect(),
+            between: between.map(|(from, to)| way(from, to)).collect(),
+            routers,
+            degrees,
+            seed,
+        }
     }
 
-    /// One way.
+    /// One way: looked up in a table, as a planner would that has been told all latencies.
     pub(super) fn latency(&self, from: HostId, to: HostId) -> Micros {
-        let micros = |span: Duration| span.as_micros() as Micros;
-        micros(self.underlay.one_way(from, to))
+        let ((here, first), (there, last)) = (self.access[from], self.access[to]);
+        match from == to {
+            true => 0,
+            false => first + Micros::from(self.between[there * self.routers + here]) + last,
+        }
     }
+}
+
+fn micros(span: Duration) -> Micros {
+    span.as_micros() as Micros
 }
 
 /// 2 with a chance of 1/2, 3 with 1/4, and so on; 9 with the rest.
@@ -191,6 +212,16 @@ impl<'a> Market<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn latencies_are_those_of_the_network() {
+        let pool = PoolOfHosts::new(50, 1, 2);
+        let mut underlay = TransitStub::ts600().build(pool.seed);
+        underlay.attach_hosts(50, pool.seed);
+        for (from, to) in (0..50).flat_map(|from| (0..50).map(move |to| (from, to))) {
+            assert_eq!(pool.latency(from, to), micros(underlay.one_way(from, to)));
+        }
+    }
 
     #[test]
     fn degrees_are_as_the_definition_says() {

@@ -222,9 +222,14 @@ impl Underlay {
             return Duration::ZERO;
         }
         let (one, other) = (&self.hosts[from], &self.hosts[to]);
-        let between = self.tree(other.router).delay(one.router);
+        let between = self.between(one.router, other.router);
         debug_assert!(between.is_some(), "no way from host {from} to host {to}");
         one.delay + Duration::from_micros(between.unwrap_or(u32::MAX).into()) + other.delay
+    }
+
+    /// The same between two routers, in microseconds; `None`: there is no way.
+    pub fn between(&self, from: RouterId, to: RouterId) -> Option<u32> {
+        self.tree(to).delay(from)
     }
 
     /// There and back.

@@ -1,7 +1,7 @@
 //! Trees as they are adjusted.
 
 use super::super::adjust;
-use super::super::layout::Layout;
+use super::super::layout::{Layout, Rest, Summary, width};
 use super::*;
 
 #[test]
@@ -77,6 +77,37 @@ fn moves_are_judged_rightly_without_being_made() {
                 assert_eq!(tree.score(&problem), score);
                 check(&problem, &tree);
             }
+        }
+    }
+}
+
+#[test]
+fn what_two_parts_leave_is_known_in_large_trees() {
+    let config = Config::default();
+    for seed in 0..10 {
+        let mut random = Random::new(seed, 0x616c_6d37);
+        let network = Plane::any(300, 50_000, &mut random);
+        let degrees = degrees(300, &mut random);
+        let problem = Problem::new(&network, &config, &degrees, 250).unwrap();
+        let tree = critical(&problem).unwrap();
+        let layout = Layout::of(&problem, &tree);
+        let hosts = tree.subtree(0);
+        for _ in 0..200 {
+            let (one, other) = (*random.choose(&hosts).unwrap(), *random.choose(&hosts).unwrap());
+            if tree.is_above(one, other) || tree.is_above(other, one) {
+                continue;
+            }
+            let left = |tops: &[Place]| {
+                let is_left = |at: &&Place| !tops.iter().any(|top| tree.is_above(*top, **at));
+                let all = hosts.iter().filter(is_left).map(|at| {
+                    let alone = Summary::of_one(tree.is_member(*at), tree.latency(*at));
+                    alone.behind(0, width(&problem, &tree, *at))
+                });
+                all.fold(Summary::NOTHING, Summary::with)
+            };
+            let rest = Rest::new(&layout, one);
+            assert_eq!(rest.all(), left(&[one]), "seed {seed}: {one}");
+            assert_eq!(rest.without(other), left(&[one, other]), "seed {seed}: {one}, {other}");
         }
     }
 }
