@@ -9,10 +9,14 @@ use super::fast::{self, Plain};
 use super::packet::{Packet, Parsed, Unread, parse};
 use super::reason::DropReason;
 use crate::fib::{Entry, EntryId, Fib, is_link_local};
+use crate::io::prefetch;
 use crate::wire::xcast4::{DESTINATIONS_MAX, all, live_indices};
 
 /// Packets that are staged together.
 const PACKETS: usize = 32;
+/// Octets at the start of a packet that are fetched before they are read; the processor fetches what
+/// follows of long lists by itself.
+const HEADERS: usize = 64;
 /// A packet is staged while fewer addresses than this are: a batch should stay in the fastest
 /// cache.
 const ADDRESSES: usize = 512;
@@ -202,6 +206,12 @@ impl Stage {
         (self.v4.len, self.v6.len) = (0, 0);
         cache.begin_batch();
         let count = batch.len().min(PACKETS);
+        for index in 0..count {
+            let Packet { buffer, start, .. } = batch.packet(index);
+            if let Some(headers) = buffer.get(start..).and_then(<[u8]>::first_chunk::<HEADERS>) {
+                prefetch(headers);
+            }
+        }
         while self.len < count && self.v4.len < ADDRESSES && self.v6.len < ADDRESSES {
             self.take_up(fib, &batch.packet(self.len), cache);
             self.len += 1;
