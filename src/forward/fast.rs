@@ -360,22 +360,26 @@ impl Copies<'_> {
     ) -> Option<Made> {
         let plain = self.plain;
         let start = plain.ip - LINK_HEADER_LEN;
-        let (made, head) = match in_place {
-            true => (Made::in_place(start, plain.end), &mut buffer[start..plain.list]),
-            false => {
-                // As many octets as the longest has are there in any case.
-                let (head, octets) = heads.take(FRONT_LEN_MAX)?;
-                octets.copy_from_slice(&buffer[start..][..FRONT_LEN_MAX]);
-                let head = Span { len: (plain.list - start) as u32, ..head };
-                let tail = Span::new(plain.list, plain.end);
-                (Made { in_place: false, head, tail }, octets)
-            }
-        };
+        if in_place {
+            let xcast = self.forwarded(&mut buffer[start..plain.list], rewrite);
+            self.pruning.apply(xcast, live);
+            return Some(Made::in_place(start, plain.end));
+        }
+        // As many octets as the longest has are there in any case.
+        let (head, octets) = heads.take(FRONT_LEN_MAX)?;
+        octets.copy_from_slice(&buffer[start..][..FRONT_LEN_MAX]);
+        self.pruning.apply_wide(self.forwarded(octets, rewrite), live);
+        let head = Span { len: (plain.list - start) as u32, ..head };
+        Some(Made { in_place: false, head, tail: Span::new(plain.list, plain.end) })
+    }
+
+    /// Completes what is in front of the Xcast header of a copy, which it returns.
+    #[inline(always)]
+    fn forwarded<'h>(&self, head: &'h mut [u8], rewrite: &Rewrite) -> &'h mut [u8] {
         let (link, rest) = head.split_at_mut(LINK_HEADER_LEN);
         let (ip, xcast) = rest.split_at_mut(ipv4::HEADER_LEN);
         link.copy_from_slice(rewrite);
         ip[field::TTL..][..4].copy_from_slice(&self.lowered);
-        self.pruning.apply(xcast, live);
-        Some(made)
+        xcast
     }
 }

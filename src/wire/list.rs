@@ -95,6 +95,16 @@ impl Pruning {
         header[at..at + 2].copy_from_slice(&sum.checksum().to_be_bytes());
     }
 
+    /// The same where there is room for the longest bitmap behind the header's fixed part, whatever is
+    /// written there behind its own. Not for a header with A set.
+    #[inline]
+    pub(crate) fn apply_wide(&self, header: &mut [u8], live: u128) {
+        let (at, check) = (usize::from(self.bitmap_at), usize::from(self.checksum_at));
+        header[at..at + 16].copy_from_slice(&live.to_be_bytes());
+        header[check..check + 2]
+            .copy_from_slice(&self.others.bitmap(live).checksum().to_be_bytes());
+    }
+
     #[cold]
     fn hide(&self, header: &mut [u8], live: u128, mut sum: Sum) -> Sum {
         let addresses = usize::from(self.bitmap_at) + usize::from(self.bitmap_len);
