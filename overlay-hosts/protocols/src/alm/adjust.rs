@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
-use super::layout::{HIGHEST, Layout, Summary, width};
+use super::layout::{HIGHEST, Layout, Rows, Summary, width};
 use super::tree::Score;
 use super::{Micros, Network, Objective, Place, Problem, Tree};
 
@@ -31,14 +31,15 @@ pub fn adjust<N: Network>(problem: &Problem<'_, N>, tree: &mut Tree) -> u32 {
     let mut moves = 0;
     let mut score = tree.score(problem);
     let mut layout = Layout::of(problem, tree);
+    let mut rows = Rows::new(tree.places());
     while moves < problem.config.moves_max {
-        if let Some((better, best)) = better_move(problem, tree, &mut layout, score) {
+        if let Some((better, best)) = better_move(problem, tree, &layout, &mut rows, score) {
             make_and_renew(problem, tree, &mut layout, best);
             score = better;
             moves += 1;
         } else if tree.trim(problem) {
             score = tree.score(problem);
-            layout = Layout::of(problem, tree);
+            (layout, rows) = (Layout::of(problem, tree), Rows::new(tree.places()));
         } else {
             break;
         }
@@ -82,7 +83,8 @@ pub(super) fn make_and_renew<N: Network>(
 fn better_move<N: Network>(
     problem: &Problem<'_, N>,
     tree: &Tree,
-    layout: &mut Layout,
+    layout: &Layout,
+    rows: &mut Rows,
     score: Score,
 ) -> Option<(Score, Move)> {
     let tried = match problem.config.objective {
@@ -91,7 +93,7 @@ fn better_move<N: Network>(
         Objective::Bandwidth | Objective::Variance => TRIED_MAX,
     };
     let mut worst = worst(problem, tree, tried).into_iter();
-    worst.find_map(|worst| best_move(problem, tree, layout, worst, score))
+    worst.find_map(|worst| best_move(problem, tree, layout, rows, worst, score))
 }
 
 /// The move of a host, or of one above it, after which the tree is best, and how good it is then, if that
@@ -99,7 +101,8 @@ fn better_move<N: Network>(
 pub(super) fn best_move<N: Network>(
     problem: &Problem<'_, N>,
     tree: &Tree,
-    layout: &mut Layout,
+    layout: &Layout,
+    rows: &mut Rows,
     worst: Place,
     score: Score,
 ) -> Option<(Score, Move)> {
@@ -114,12 +117,11 @@ pub(super) fn best_move<N: Network>(
     for (at, link) in way.windows(2).enumerate() {
         // What goes with it: helpers that have no other child. Those above these may be parents as well.
         let is_idle = |place: &&Place| !tree.is_member(**place) && tree.children(**place).len() == 1;
-        layout.look_up(problem, link[0]);
         let last = at + way[at + 1..].iter().take_while(is_idle).count();
         let moves = Moves {
             problem,
             tree,
-            layout: &*layout,
+            layout,
             top: link[0],
             parent: link[1],
             around: around[at],
@@ -127,7 +129,7 @@ pub(super) fn best_move<N: Network>(
             left: around[last],
         };
         let limit = best.map_or(score, |(score, _)| score);
-        best = best.into_iter().chain(moves.best(limit)).min();
+        best = best.into_iter().chain(moves.best(rows, limit)).min();
     }
     best
 }
@@ -151,20 +153,15 @@ struct Moves<'a, 'p, N> {
 impl<N: Network> Moves<'_, '_, N> {
     /// Each possible parent is looked at once: for the part to be its child beside others, or in the
     /// place of one of them.
-    fn best(&self, limit: Score) -> Option<(Score, Move)> {
+    fn best(&self, rows: &mut Rows, limit: Score) -> Option<(Score, Move)> {
         let Moves { problem, tree, layout, top, parent, .. } = *self;
         let mut best = Best { objective: problem.config.objective, limit, found: None };
         let part = layout.part(top);
-        let mut most = best.most(part);
-        for (to, height, latency) in layout.row(top) {
-            if height + latency > most || to == parent || tree.is_above(top, to) {
-                continue;
-            }
-            let width = problem.network.bandwidth(to, top);
-            let moved = part.behind(height + latency, width);
-            if !best.is_hopeless(moved) {
+        let mut next = layout.within(problem, rows, top);
+        while let Some((to, height)) = next(best.most(part)) {
+            let moved = part.behind(height, problem.network.bandwidth(to, top));
+            if to != parent && !best.is_hopeless(moved) && !tree.is_above(top, to) {
                 self.consider_parent(to, moved, &mut best);
-                most = best.most(part);
             }
         }
         best.found

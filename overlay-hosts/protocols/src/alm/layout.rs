@@ -99,7 +99,6 @@ pub(super) struct Layout {
     heights: Vec<Micros>,
     /// By host: its part, as if its height were 0 and without its link.
     parts: Vec<Summary>,
-    rows: Rows,
 }
 
 impl Layout {
@@ -109,7 +108,7 @@ impl Layout {
         hosts.iter().enumerate().for_each(|(at, place)| positions[*place] = at);
         let heights = hosts.iter().map(|place| tree.latency(*place)).collect();
         let parts = alloc::vec![Summary::NOTHING; tree.places()];
-        let mut layout = Layout { hosts, positions, heights, parts, rows: Rows::default() };
+        let mut layout = Layout { hosts, positions, heights, parts };
         for at in (0..layout.hosts.len()).rev() {
             layout.sum_up(problem, tree, layout.hosts[at]);
         }
@@ -211,48 +210,69 @@ impl Layout {
         }
     }
 
-    /// Lets [`row`](Layout::row) know how far it is to a host.
-    pub(super) fn look_up<N: Network>(&mut self, problem: &Problem<'_, N>, to: Place) {
-        self.rows.look_up(problem, &self.hosts, to);
-    }
-
-    /// Everybody in the tree, how high they are, and how far it is from them to a host that has been
-    /// looked up.
-    pub(super) fn row(&self, to: Place) -> impl Iterator<Item = (Place, Micros, Micros)> + '_ {
-        let known = self.hosts.iter().zip(&self.heights).zip(self.rows.of(to));
-        known.map(|((host, height), latency)| (*host, *height, Micros::from(*latency)))
+    /// Everybody from where it is no higher than `most` to a host, or is so if it were right there.
+    pub(super) fn within<'a, N: Network>(
+        &'a self,
+        problem: &'a Problem<'_, N>,
+        rows: &'a mut Rows,
+        to: Place,
+    ) -> impl FnMut(Micros) -> Option<(Place, Micros)> + 'a {
+        let row = rows.to(to, self.hosts.len());
+        let mut hosts = self.heights.iter().zip(row).zip(&self.hosts);
+        move |most| {
+            hosts.find_map(|((height, latency), host)| {
+                if *height > most {
+                    return None;
+                }
+                if *latency == UNKNOWN {
+                    *latency = problem.latency(*host, to) as u32;
+                }
+                let height = height + Micros::from(*latency);
+                (height <= most).then_some((*host, height))
+            })
+        }
     }
 }
 
 /// Rows that are kept.
-const ROWS_MAX: usize = 64;
+const ROWS_MAX: usize = 256;
+/// In the place of a latency that has not been asked for; an hour in microseconds is less.
+const UNKNOWN: u32 = u32::MAX;
 
 /// How far it is to some hosts: those on the way to the highest one mostly were there the last time.
-#[derive(Default)]
-struct Rows {
+pub(super) struct Rows {
+    /// By host: which row is its, if any.
+    rows: Vec<Option<u16>>,
+    /// By row: the host, and by position in a [`Layout`] how far it is to it.
     kept: Vec<(Place, Vec<u32>)>,
     /// The one to be given up next.
     next: usize,
 }
 
 impl Rows {
-    fn look_up<N: Network>(&mut self, problem: &Problem<'_, N>, hosts: &[Place], to: Place) {
-        if self.kept.iter().any(|(place, _)| *place == to) {
-            return;
-        }
-        if self.kept.len() < ROWS_MAX {
-            self.kept.push((to, Vec::with_capacity(hosts.len())));
-        }
-        let (place, row) = &mut self.kept[self.next % ROWS_MAX];
-        *place = to;
-        row.clear();
-        // An hour in microseconds is a number of 32 bits.
-        row.extend(hosts.iter().map(|from| problem.latency(*from, to) as u32));
-        self.next += 1;
+    pub(super) fn new(places: usize) -> Rows {
+        Rows { rows: alloc::vec![None; places], kept: Vec::new(), next: 0 }
     }
 
-    fn of(&self, to: Place) -> &[u32] {
-        self.kept.iter().find(|(place, _)| *place == to).map_or(&[], |(_, row)| row)
+    /// How far it is to a host from everybody in a layout, so far as it is known.
+    fn to(&mut self, to: Place, hosts: usize) -> &mut [u32] {
+        let row = match self.rows[to] {
+            Some(row) => row.into(),
+            None => {
+                let row = self.next;
+                self.next = (row + 1) % ROWS_MAX;
+                if row == self.kept.len() {
+                    self.kept.push((to, alloc::vec![UNKNOWN; hosts]));
+                } else {
+                    self.rows[self.kept[row].0] = None;
+                    self.kept[row].0 = to;
+                    self.kept[row].1.fill(UNKNOWN);
+                }
+                self.rows[to] = Some(row as u16);
+                row
+            }
+        };
+        &mut self.kept[row].1
     }
 }
 
