@@ -116,7 +116,8 @@ pub(super) fn best_move<N: Network>(
     let mut best = None;
     for (at, link) in way.windows(2).enumerate() {
         // What goes with it: helpers that have no other child. Those above these may be parents as well.
-        let is_idle = |place: &&Place| !tree.is_member(**place) && tree.children(**place).len() == 1;
+        let is_idle =
+            |place: &&Place| !tree.is_member(**place) && tree.children(**place).len() == 1;
         let last = at + way[at + 1..].iter().take_while(is_idle).count();
         let moves = Moves {
             problem,
@@ -155,12 +156,12 @@ impl<N: Network> Moves<'_, '_, N> {
     /// place of one of them.
     fn best(&self, rows: &mut Rows, limit: Score) -> Option<(Score, Move)> {
         let Moves { problem, tree, layout, top, parent, .. } = *self;
-        let mut best = Best { objective: problem.config.objective, limit, found: None };
+        let mut best = Best::new(problem.config.objective, limit);
         let part = layout.part(top);
         let mut next = layout.within(problem, rows, top);
         while let Some((to, height)) = next(best.most(part)) {
             let moved = part.behind(height, problem.network.bandwidth(to, top));
-            if to != parent && !best.is_hopeless(moved) && !tree.is_above(top, to) {
+            if to != parent && !best.is_hopeless(&moved) && !tree.is_above(top, to) {
                 self.consider_parent(to, moved, &mut best);
             }
         }
@@ -174,13 +175,17 @@ impl<N: Network> Moves<'_, '_, N> {
         }
         let from = tree.latency(parent);
         for other in tree.children(to).iter().copied() {
+            let part = layout.part(other);
             // One above the part cannot change places with it.
-            if best.is_hopeless(layout.part_at(other, from)) || tree.is_above(other, top) {
+            if from > best.most(part) || tree.is_above(other, top) {
                 continue;
             }
-            let width = problem.network.bandwidth(parent, other);
-            let back = layout.part(other).behind(from + problem.latency(parent, other), width);
-            if !best.is_hopeless(back) {
+            let height = from + problem.latency(parent, other);
+            if height > best.most(part) {
+                continue;
+            }
+            let back = part.behind(height, problem.network.bandwidth(parent, other));
+            if !best.is_hopeless(&back) {
                 let rest = layout.without(problem, tree, (top, self.around), other);
                 best.consider(rest.with(moved).with(back), Move::Swap { one: top, other });
             }
@@ -193,27 +198,34 @@ struct Best {
     objective: Objective,
     /// How good the tree can be without them, and then how good it is by the best one.
     limit: Score,
+    /// Where a tree is no better in any case that has a higher member.
+    highest: Micros,
     found: Option<(Score, Move)>,
 }
 
 impl Best {
-    /// How high the top of a part can be at most, so that a tree with it may be better.
-    fn most(&self, part: Summary) -> Micros {
-        match self.objective {
-            // GONE is higher.
-            Objective::Height => {
-                let most = Micros::try_from(self.limit.0).unwrap_or(HIGHEST).min(HIGHEST);
-                most.saturating_sub(part.highest())
-            }
-            Objective::Bandwidth | Objective::Variance => HIGHEST,
+    fn new(objective: Objective, limit: Score) -> Best {
+        let mut best = Best { objective, limit, highest: HIGHEST, found: None };
+        best.lower(limit);
+        best
+    }
+
+    fn lower(&mut self, limit: Score) {
+        self.limit = limit;
+        if self.objective == Objective::Height {
+            self.highest = Micros::try_from(limit.0).unwrap_or(HIGHEST).min(HIGHEST);
         }
+    }
+
+    /// How high the top of a part can be at most where a tree may be better.
+    fn most(&self, part: &Summary) -> Micros {
+        self.highest.saturating_sub(part.highest())
     }
 
     /// Whether a tree is no better in any case that has such a part: so it is where the worst host
     /// decides.
-    fn is_hopeless(&self, part: Summary) -> bool {
+    fn is_hopeless(&self, part: &Summary) -> bool {
         match self.objective {
-            Objective::Height if u128::from(part.highest()) > self.limit.0 => true,
             Objective::Height | Objective::Bandwidth => part.score(self.objective) > self.limit,
             Objective::Variance => false,
         }
@@ -227,17 +239,14 @@ impl Best {
             Some(found) => (score, made) < found,
         };
         if is_better {
-            (self.limit, self.found) = (score, Some((score, made)));
+            self.lower(score);
+            self.found = Some((score, made));
         }
     }
 }
 
 /// The hosts by how much the objective suffers from them, the worst first, up to so many.
-pub(super) fn worst<N: Network>(
-    problem: &Problem<'_, N>,
-    tree: &Tree,
-    count: usize,
-) -> Vec<Place> {
+pub(super) fn worst<N: Network>(problem: &Problem<'_, N>, tree: &Tree, count: usize) -> Vec<Place> {
     let sum: u64 = (0..problem.members).map(|at| tree.latency(at)).sum();
     let badness = |at: Place| match problem.config.objective {
         Objective::Height => (tree.latency(at), 0),

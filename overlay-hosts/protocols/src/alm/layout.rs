@@ -146,13 +146,8 @@ impl Layout {
     }
 
     /// A host's part, as if its height were 0 and without its link.
-    pub(super) fn part(&self, top: Place) -> Summary {
-        self.parts[top]
-    }
-
-    /// A host's part, as it would be with the host at such a height, behind a link of any width.
-    pub(super) fn part_at(&self, top: Place, height: Micros) -> Summary {
-        self.parts[top].behind(height, u32::MAX)
+    pub(super) fn part(&self, top: Place) -> &Summary {
+        &self.parts[top]
     }
 
     /// A host's part with its link.
