@@ -1,8 +1,8 @@
 //! Table A (paragraph 0084): what is not in the tree yet goes in one after another, each under the parent with a
 //! free degree from where it is lowest.
 //!
-//! Every host outside has the best offers of the parents inside at hand, in order. When the parent of the
-//! first one becomes full, the next one counts, and only when none is left are all parents asked again.
+//! Every host outside has the best offers of the parents inside at hand. When the parent of the first one
+//! becomes full, the best of the others counts, and only when none is left are all parents asked again.
 //! With 1,000 members that is less than a hundredth of what Table A's loops over all pairs for every host
 //! compute.
 
@@ -10,60 +10,83 @@ use alloc::vec::Vec;
 
 use super::{HelperRule, Micros, Network, Objective, Place, PlanError, Problem, Tree};
 
-/// Offers at hand at least, where there are so many; up to twice as many are kept.
+/// Offers at hand, where there are so many; up to twice as many are kept.
 const KEPT: usize = 32;
 
 /// What a host would have under a parent: what the objective says of that, and the parent.
 type Offer = (u64, Place);
 
-/// The best offers that a host has; some may be of parents that are full.
-#[derive(Clone, Default)]
-struct Offers {
-    /// The best one is the last, where it is taken away the most quickly.
+/// Worse than any offer.
+const NONE: Offer = (u64::MAX, Place::MAX);
+
+/// The top of a part that is not in the tree, and offers for it.
+struct Outside {
+    top: Place,
+    /// The best one, or [`NONE`]. Its parent may have become full since; then there is none that is better.
+    best: Offer,
+    /// Only better ones are kept.
+    limit: Offer,
+    /// The best one first, and those from the position on; some may be of parents that are full.
     kept: Vec<Offer>,
-    /// There are others, none of which is better than any of these.
-    are_more: bool,
+    from: usize,
 }
 
-impl Offers {
+impl Outside {
+    fn new(top: Place) -> Outside {
+        let kept = Vec::with_capacity(2 * KEPT);
+        Outside { top, best: NONE, limit: NONE, kept, from: 0 }
+    }
+
+    /// One more.
     fn add(&mut self, offer: Offer) {
-        let is_among_others = self.kept.first().is_none_or(|worst| *worst < offer);
-        if self.are_more && is_among_others {
+        if self.kept.len() == 2 * KEPT {
+            self.kept.drain(..self.from);
+            self.from = 0;
+            self.cut();
+        }
+        if offer >= self.limit {
             return;
         }
-        let at = self.kept.partition_point(|each| *each > offer);
-        self.kept.insert(at, offer);
-        if self.kept.len() == 2 * KEPT {
-            self.kept.drain(..KEPT);
-            self.are_more = true;
-        }
+        let behind = self.kept[self.from..].partition_point(|each| *each < offer);
+        self.kept.insert(self.from + behind, offer);
+        self.best = self.best.min(offer);
     }
 
-    /// All there are.
-    fn of(mut all: Vec<Offer>) -> Offers {
-        let worse = all.len().saturating_sub(KEPT);
-        let are_more = worse > 0;
-        if are_more {
-            all.select_nth_unstable_by(worse, |one, other| other.cmp(one));
-            all.drain(..worse);
+    /// Forgets the best ones whose parents have become full; returns whether all have to be asked again.
+    fn is_left_alone(&mut self, tree: &Tree) -> bool {
+        while self.kept.get(self.from).is_some_and(|offer| tree.free(offer.1) == 0) {
+            self.from += 1;
         }
-        all.sort_unstable_by(|one, other| other.cmp(one));
-        Offers { kept: all, are_more }
+        self.best = self.kept.get(self.from).copied().unwrap_or(NONE);
+        self.best == NONE && self.limit != NONE
     }
 
-    /// The best one.
-    fn best(&self) -> Option<Offer> {
-        self.kept.last().copied()
+    /// These are all there are.
+    fn take(&mut self, all: impl Iterator<Item = Offer>) {
+        (self.limit, self.from) = (NONE, 0);
+        self.kept.clear();
+        self.kept.extend(all);
+        if self.kept.len() > KEPT {
+            self.kept.select_nth_unstable(KEPT);
+            self.cut();
+        }
+        self.kept.sort_unstable();
+        self.best = self.kept.first().copied().unwrap_or(NONE);
+    }
+
+    /// Keeps no more than have to be at hand.
+    fn cut(&mut self) {
+        if let Some(worse) = self.kept.get(KEPT) {
+            self.limit = *worse;
+            self.kept.truncate(KEPT);
+        }
     }
 }
 
 struct Growth<'a, 'p, N> {
     problem: &'a Problem<'p, N>,
     tree: &'a mut Tree,
-    /// Tops of parts that are not in the tree, members in their order.
-    outside: Vec<Place>,
-    /// By top.
-    offers: Vec<Offers>,
+    outside: Vec<Outside>,
     /// Hosts inside that have a free degree.
     open: Vec<Place>,
     /// Candidates with an adequate degree that nobody uses.
@@ -95,8 +118,8 @@ pub(super) fn grow<N: Network>(
         None => Vec::new(),
         Some(_) => (problem.members..tree.places()).filter(is_spare).collect(),
     };
-    let offers = alloc::vec![Offers::default(); tree.places()];
-    let mut growth = Growth { problem, tree, outside, offers, open: Vec::new(), spare, free: 0 };
+    let outside = outside.into_iter().map(Outside::new).collect();
+    let mut growth = Growth { problem, tree, outside, open: Vec::new(), spare, free: 0 };
     growth.entered(0);
     while !growth.outside.is_empty() {
         let next = growth.lowest().ok_or(PlanError::Degrees)?;
@@ -108,63 +131,49 @@ pub(super) fn grow<N: Network>(
 impl<N: Network> Growth<'_, '_, N> {
     /// A part is in the tree: everybody in it is a parent from now on.
     fn entered(&mut self, top: Place) {
-        for parent in self.tree.subtree(top) {
-            self.free += u64::from(self.tree.free(parent));
-            if self.tree.free(parent) > 0 {
+        let Growth { problem, tree, .. } = self;
+        for parent in tree.subtree(top) {
+            self.free += u64::from(tree.free(parent));
+            if tree.free(parent) > 0 {
                 self.open.push(parent);
-                for top in self.outside.iter().copied() {
-                    let offer = (self.cost(parent, top), parent);
-                    self.offers[top].add(offer);
+                for part in &mut self.outside {
+                    part.add((cost(problem, tree, parent, part.top), parent));
                 }
-            }
-        }
-    }
-
-    /// A parent has become full: those outside for whom it was the best have another one.
-    fn filled(&mut self, parent: Place) {
-        self.open.retain(|open| *open != parent);
-        for top in self.outside.iter().copied() {
-            let is_full = |offer: &Offer| self.tree.free(offer.1) == 0;
-            let offers = &mut self.offers[top];
-            while offers.kept.pop_if(|offer| is_full(offer)).is_some() {}
-            if offers.kept.is_empty() && offers.are_more {
-                let all = self.open.iter().map(|parent| (self.cost(*parent, top), *parent));
-                self.offers[top] = Offers::of(all.collect());
-            }
-        }
-    }
-
-    fn best(&self, top: Place) -> Option<Offer> {
-        self.offers[top].best()
-    }
-
-    /// What orders offers: the latency, or for [`Objective::Bandwidth`] how narrow the way is and then the
-    /// latency, up to 71 minutes.
-    fn cost(&self, parent: Place, child: Place) -> u64 {
-        let latency = self.tree.latency(parent) + self.problem.latency(parent, child);
-        match self.problem.config.objective {
-            Objective::Height | Objective::Variance => latency,
-            Objective::Bandwidth => {
-                let width = self.problem.network.bandwidth(parent, child);
-                let narrow = u32::MAX - width.min(self.tree.width(parent));
-                u64::from(narrow) << 32 | latency.min(u32::MAX.into())
             }
         }
     }
 
     /// The position of the part that goes in next, and its parent. What would take the last free degree
     /// and bring none waits while there are others.
-    fn lowest(&self) -> Option<(usize, Place)> {
+    fn lowest(&mut self) -> Option<(usize, Place)> {
         let may_close = self.free > 1 || self.outside.len() == 1;
-        let mut lowest: Option<(u64, usize, Place)> = None;
-        for (at, top) in self.outside.iter().copied().enumerate() {
-            let Some((cost, parent)) = self.best(top) else { continue };
-            let is_lower = lowest.is_none_or(|(least, ..)| cost < least);
-            if is_lower && (may_close || self.brings_any(top)) {
-                lowest = Some((cost, at, parent));
+        let mut lowest = (NONE.0, Place::MAX);
+        let mut next = None;
+        for at in 0..self.outside.len() {
+            let is_lower = |part: &Outside| part.best != NONE && (part.best.0, part.top) < lowest;
+            if is_lower(&self.outside[at])
+                && is_lower(self.with_best(at))
+                && (may_close || self.brings_any(self.outside[at].top))
+            {
+                let Outside { top, best, .. } = self.outside[at];
+                lowest = (best.0, top);
+                next = Some((at, best.1));
             }
         }
-        lowest.map(|(_, at, parent)| (at, parent))
+        next
+    }
+
+    /// A part whose best offer is of a parent that is not full.
+    fn with_best(&mut self, at: usize) -> &Outside {
+        let Growth { problem, tree, outside, open, .. } = self;
+        let part = &mut outside[at];
+        let is_full = part.best != NONE && tree.free(part.best.1) == 0;
+        if is_full && part.is_left_alone(tree) {
+            let top = part.top;
+            let all = open.iter().map(|parent| (cost(problem, tree, *parent, top), *parent));
+            part.take(all);
+        }
+        part
     }
 
     fn brings_any(&self, top: Place) -> bool {
@@ -173,10 +182,9 @@ impl<N: Network> Growth<'_, '_, N> {
 
     /// One round of Table A's loop, its Section A included.
     fn absorb(&mut self, (at, parent): (usize, Place), helpers: Option<HelperRule>) {
-        let child = self.outside[at];
         let is_critical = self.tree.free(parent) == 1;
         let helper = helpers.filter(|_| is_critical).and_then(|rule| self.helper(parent, rule));
-        self.outside.remove(at);
+        let child = self.outside.swap_remove(at).top;
         self.free -= 1;
         match helper {
             None => self.tree.attach(self.problem, child, parent),
@@ -188,33 +196,38 @@ impl<N: Network> Growth<'_, '_, N> {
         }
         self.entered(helper.unwrap_or(child));
         if is_critical {
-            self.filled(parent);
+            self.open.retain(|open| *open != parent);
         }
     }
 
     /// The helper to take a parent's last free degree: of those that are nearer than the radius the one
     /// that the rule prefers, of equal ones the first. Table B's v are those outside whose best parent
     /// this one is: they would be its next children.
-    fn helper(&self, parent: Place, rule: HelperRule) -> Option<Place> {
-        let is_next = |top: &&Place| self.best(**top).is_some_and(|(_, at)| at == parent);
-        let next: Vec<Place> = match rule {
-            HelperRule::Closest => Vec::new(),
-            HelperRule::TableB => self.outside.iter().filter(is_next).copied().collect(),
-        };
-        let mut best: Option<(Micros, Place)> = None;
-        for helper in self.spare.iter().copied().filter(|helper| self.keeps_width(parent, *helper))
-        {
-            let near = self.problem.latency(parent, helper);
-            if near >= self.problem.config.radius {
-                continue;
+    fn helper(&mut self, parent: Place, rule: HelperRule) -> Option<Place> {
+        let near = |helper: &Place| self.problem.latency(parent, *helper);
+        let is_near = |(near, _): &(Micros, Place)| *near < self.problem.config.radius;
+        let wide = self.spare.iter().filter(|helper| self.keeps_width(parent, **helper));
+        let nearest: Vec<(Micros, Place)> =
+            wide.map(|helper| (near(helper), *helper)).filter(is_near).collect();
+        let mut next: Vec<Place> = Vec::new();
+        // If there is no choice, it does not matter who the next children are.
+        if rule == HelperRule::TableB && nearest.len() > 1 {
+            for at in 0..self.outside.len() {
+                let part = self.with_best(at);
+                if part.best.1 == parent {
+                    next.push(part.top);
+                }
             }
+        }
+        let mut best: Option<(Micros, Place)> = None;
+        for (near, helper) in nearest {
             let least = best.map_or(Micros::MAX, |(least, _)| least);
             let mut farthest = 0;
             for top in &next {
-                farthest = farthest.max(self.problem.latency(helper, *top));
                 if near + farthest >= least {
                     break;
                 }
+                farthest = farthest.max(self.problem.latency(helper, *top));
             }
             if near + farthest < least {
                 best = Some((near + farthest, helper));
@@ -227,5 +240,19 @@ impl<N: Network> Growth<'_, '_, N> {
     fn keeps_width(&self, parent: Place, helper: Place) -> bool {
         self.problem.config.objective != Objective::Bandwidth
             || self.problem.network.bandwidth(parent, helper) >= self.tree.width(parent)
+    }
+}
+
+/// What orders offers: the latency, or for [`Objective::Bandwidth`] how narrow the way is and then the latency,
+/// up to 71 minutes.
+fn cost<N: Network>(problem: &Problem<'_, N>, tree: &Tree, parent: Place, child: Place) -> u64 {
+    let latency = tree.latency(parent) + problem.latency(parent, child);
+    match problem.config.objective {
+        Objective::Height | Objective::Variance => latency,
+        Objective::Bandwidth => {
+            let width = problem.network.bandwidth(parent, child);
+            let narrow = u32::MAX - width.min(tree.width(parent));
+            u64::from(narrow) << 32 | latency.min(u32::MAX.into())
+        }
     }
 }

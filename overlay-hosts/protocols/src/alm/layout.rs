@@ -1,5 +1,5 @@
-//! A tree laid out so that the effect of moving a part is known without moving it: hosts in preorder,
-//! where each part is one run, and what each part and the rest amount to.
+//! A tree laid out so that the effect of moving a part is known without moving it: what each part amounts
+//! to, and how far it is to the parts that may have to move.
 
 use alloc::vec::Vec;
 
@@ -61,18 +61,13 @@ impl Summary {
         self.highest
     }
 
-    fn extremes(&self) -> Extremes {
-        Extremes { highest: self.highest, narrowest: self.narrowest }
-    }
-
-    /// Without some of them; the extremes of the others have to be known.
-    fn without(self, part: Summary, Extremes { highest, narrowest }: Extremes) -> Summary {
+    /// Without some of them, who do not have the extremes.
+    fn without(self, part: Summary) -> Summary {
         Summary {
             members: self.members - part.members,
-            highest,
             sum: self.sum - part.sum,
             squares: self.squares - part.squares,
-            narrowest,
+            ..self
         }
     }
 
@@ -89,177 +84,190 @@ impl Summary {
     }
 }
 
-/// A run of hosts in preorder: from the first one up to the second, which is not in it.
-type Run = (usize, usize);
+/// Nobody is higher.
+pub(super) const HIGHEST: Micros = super::PLACES_MAX as Micros * super::LATENCY_MAX;
+/// Instead of the height of those that have been taken out.
+const GONE: Micros = HIGHEST + 1;
 
-/// A tree laid out.
+/// A tree laid out. What a move changes is renewed, and nothing else.
 pub(super) struct Layout {
-    /// Everybody in the tree, from the root on by height.
-    pub(super) by_height: Vec<Place>,
-    /// By host: its part, in preorder.
-    runs: Vec<Run>,
-    /// By host.
+    /// Everybody who was in the tree when it was laid out.
+    hosts: Vec<Place>,
+    /// By host: its position among them.
+    positions: Vec<usize>,
+    /// By position; [`GONE`] for those that have been taken out since.
     heights: Vec<Micros>,
     /// By host: its part, as if its height were 0 and without its link.
     parts: Vec<Summary>,
-    /// By position: the host alone.
-    ones: Vec<Extremes>,
-    /// By position over [`BLOCK`]: so many hosts each.
-    blocks: Vec<Extremes>,
-    /// By position: all before it, and all from it on.
-    before: Vec<Extremes>,
-    behind: Vec<Extremes>,
 }
 
 impl Layout {
     pub(super) fn of<N: Network>(problem: &Problem<'_, N>, tree: &Tree) -> Layout {
-        Layout::sorted(problem, tree, tree.subtree(0))
+        let hosts = tree.subtree(0);
+        let mut positions = alloc::vec![usize::MAX; tree.places()];
+        hosts.iter().enumerate().for_each(|(at, place)| positions[*place] = at);
+        let heights = hosts.iter().map(|place| tree.latency(*place)).collect();
+        let parts = alloc::vec![Summary::NOTHING; tree.places()];
+        let mut layout = Layout { hosts, positions, heights, parts };
+        for at in (0..layout.hosts.len()).rev() {
+            layout.sum_up(problem, tree, layout.hosts[at]);
+        }
+        layout
     }
 
-    /// Of a tree that had this layout, and has been changed since: what was in order, mostly still is.
-    pub(super) fn renewed<N: Network>(self, problem: &Problem<'_, N>, tree: &Tree) -> Layout {
-        let mut hosts = self.by_height;
-        hosts.retain(|place| tree.contains(*place));
-        Layout::sorted(problem, tree, hosts)
-    }
-
-    fn sorted<N: Network>(
+    /// Some parts of the tree are elsewhere now; other hosts, each of which comes before those above it,
+    /// may have lost or got a part below them, or may be gone.
+    pub(super) fn renew<N: Network>(
+        &mut self,
         problem: &Problem<'_, N>,
         tree: &Tree,
-        mut by_height: Vec<Place>,
-    ) -> Layout {
-        by_height.sort_by_key(|place| tree.latency(*place));
-        let mut order = Vec::with_capacity(tree.places());
-        let mut pending = Vec::with_capacity(tree.places());
-        pending.push(0);
-        while let Some(place) = pending.pop() {
-            order.push(place);
-            pending.extend(tree.children(place).iter().rev());
+        tops: &[Place],
+        above: &[Place],
+    ) {
+        for place in tops.iter().flat_map(|top| tree.subtree(*top)) {
+            self.heights[self.positions[place]] = tree.latency(place);
         }
-        let mut runs = alloc::vec![(0, 0); tree.places()];
-        let mut parts = alloc::vec![Summary::NOTHING; tree.places()];
-        for (at, place) in order.iter().copied().enumerate().rev() {
-            let (mut until, mut part) = (at + 1, Summary::of_one(tree.is_member(place), 0));
-            for child in tree.children(place).iter().copied() {
-                let latency = tree.latency(child) - tree.latency(place);
-                part = part.with(parts[child].behind(latency, width(problem, tree, child)));
-                until = until.max(runs[child].1);
+        for place in above.iter().copied() {
+            match tree.contains(place) {
+                true => self.sum_up(problem, tree, place),
+                false => self.heights[self.positions[place]] = GONE,
             }
-            (runs[place], parts[place]) = ((at, until), part);
         }
-        let heights = (0..tree.places()).map(|place| tree.latency(place)).collect();
-        let one = |place: &Place| Extremes {
-            highest: if tree.is_member(*place) { tree.latency(*place) } else { 0 },
-            narrowest: width(problem, tree, *place),
-        };
-        let ones: Vec<Extremes> = order.iter().map(one).collect();
-        let mut before = alloc::vec![Extremes::NOTHING; order.len() + 1];
-        let mut behind = before.clone();
-        for (at, one) in ones.iter().enumerate() {
-            before[at + 1] = before[at].with(*one);
-        }
-        for (at, one) in ones.iter().enumerate().rev() {
-            behind[at] = behind[at + 1].with(*one);
-        }
-        let blocks = ones.chunks(BLOCK).map(Extremes::of).collect();
-        Layout { by_height, runs, heights, parts, ones, blocks, before, behind }
     }
 
-    /// A host's part, as it would be with the host at such a height, behind a link of any width.
-    pub(super) fn part_at(&self, top: Place, height: Micros) -> Summary {
-        self.parts[top].behind(height, u32::MAX)
+    /// A host's part, from those of its children.
+    fn sum_up<N: Network>(&mut self, problem: &Problem<'_, N>, tree: &Tree, place: Place) {
+        let mut part = Summary::of_one(tree.is_member(place), 0);
+        for child in tree.children(place).iter().copied() {
+            let latency = tree.latency(child) - tree.latency(place);
+            part = part.with(self.parts[child].behind(latency, width(problem, tree, child)));
+        }
+        self.parts[place] = part;
     }
 
-    /// A host's part, as it would be under a parent.
-    pub(super) fn part_under<N: Network>(
+    /// A host's part, as if its height were 0 and without its link.
+    pub(super) fn part(&self, top: Place) -> &Summary {
+        &self.parts[top]
+    }
+
+    /// A host's part with its link.
+    fn part_as_it_is<N: Network>(
         &self,
         problem: &Problem<'_, N>,
         tree: &Tree,
         top: Place,
-        parent: Place,
     ) -> Summary {
-        let latency = tree.latency(parent) + problem.latency(parent, top);
-        self.parts[top].behind(latency, problem.network.bandwidth(parent, top))
+        self.parts[top].behind(tree.latency(top), width(problem, tree, top))
     }
 
-    /// The sums of a host's part.
-    fn part_as_it_is(&self, top: Place) -> Summary {
-        self.part_at(top, self.heights[top])
-    }
-
-    /// The extremes from one position up to another, which is not among them.
-    fn between(&self, from: usize, until: usize) -> Extremes {
-        let (first, last) = (from.div_ceil(BLOCK), until / BLOCK);
-        if first >= last {
-            return Extremes::of(&self.ones[from..until]);
+    /// The part of a host on the way from another one to the root, or the whole tree if it is the root:
+    /// without that of the other one, and without a third one that is not on this way.
+    pub(super) fn around<N: Network>(
+        &self,
+        problem: &Problem<'_, N>,
+        tree: &Tree,
+        (top, host): (Place, Place),
+        third: Option<Place>,
+    ) -> Summary {
+        let (mut all, mut below) = (Summary::NOTHING, top);
+        while below != host
+            && let Some(place) = tree.parent(below)
+        {
+            let alone = Summary::of_one(tree.is_member(place), tree.latency(place));
+            all = all.with(alone.behind(0, width(problem, tree, place)));
+            for child in tree.children(place).iter().copied().filter(|child| *child != below) {
+                let part = match third {
+                    Some(third) if tree.is_above(child, third) => {
+                        self.around(problem, tree, (third, child), None)
+                    }
+                    _ => self.part_as_it_is(problem, tree, child),
+                };
+                all = all.with(part);
+            }
+            below = place;
         }
-        let (before, behind) = (&self.ones[from..first * BLOCK], &self.ones[last * BLOCK..until]);
-        let edges = Extremes::of(before).with(Extremes::of(behind));
-        edges.with(Extremes::of(&self.blocks[first..last]))
+        all
     }
 
-    /// Whether a host is in the part below another one.
-    pub(super) fn is_inside(&self, place: Place, top: Place) -> bool {
-        is_in(self.runs[top], self.runs[place].0)
-    }
-}
-
-fn is_in((from, until): Run, at: usize) -> bool {
-    (from..until).contains(&at)
-}
-
-/// Positions whose extremes are known together.
-const BLOCK: usize = 32;
-
-/// What cannot be taken out of a [`Summary`] again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Extremes {
-    highest: Micros,
-    narrowest: u32,
-}
-
-impl Extremes {
-    const NOTHING: Extremes = Extremes { highest: 0, narrowest: u32::MAX };
-
-    fn of(all: &[Extremes]) -> Extremes {
-        all.iter().copied().fold(Extremes::NOTHING, Extremes::with)
-    }
-
-    fn with(self, other: Extremes) -> Extremes {
-        let highest = self.highest.max(other.highest);
-        Extremes { highest, narrowest: self.narrowest.min(other.narrowest) }
-    }
-}
-
-/// A tree without one of its parts.
-pub(super) struct Rest<'a> {
-    layout: &'a Layout,
-    run: Run,
-    all: Summary,
-}
-
-impl<'a> Rest<'a> {
-    pub(super) fn new(layout: &'a Layout, top: Place) -> Rest<'a> {
-        let run = layout.runs[top];
-        let extremes = layout.before[run.0].with(layout.behind[run.1]);
-        Rest { layout, run, all: layout.parts[0].without(layout.part_as_it_is(top), extremes) }
-    }
-
-    /// All of it.
-    pub(super) fn all(&self) -> Summary {
-        self.all
-    }
-
-    /// All of it but one more part.
-    pub(super) fn without(&self, top: Place) -> Summary {
-        let Layout { runs, before, behind, .. } = self.layout;
-        let (first, second) = (self.run.min(runs[top]), self.run.max(runs[top]));
-        let mut extremes = before[first.0].with(behind[second.1]);
-        // If what is around the two has the worst of all, those between them do not matter.
-        if extremes != self.all.extremes() {
-            extremes = extremes.with(self.layout.between(first.1, second.0));
+    /// What is around a part, without another one that is there.
+    pub(super) fn without<N: Network>(
+        &self,
+        problem: &Problem<'_, N>,
+        tree: &Tree,
+        (top, around): (Place, Summary),
+        other: Place,
+    ) -> Summary {
+        let part = self.part_as_it_is(problem, tree, other);
+        let is_narrowest = part.narrowest == around.narrowest && part.narrowest < u32::MAX;
+        match part.highest == around.highest || is_narrowest {
+            true => self.around(problem, tree, (other, 0), Some(top)),
+            false => around.without(part),
         }
-        self.all.without(self.layout.part_as_it_is(top), extremes)
+    }
+
+    /// Everybody from where it is no higher than `most` to a host, or is so if it were right there.
+    pub(super) fn within<'a, N: Network>(
+        &'a self,
+        problem: &'a Problem<'_, N>,
+        rows: &'a mut Rows,
+        to: Place,
+    ) -> impl FnMut(Micros) -> Option<(Place, Micros)> + 'a {
+        let row = rows.to(to, self.hosts.len());
+        let mut hosts = self.heights.iter().zip(row).zip(&self.hosts);
+        move |most| {
+            hosts.find_map(|((height, latency), host)| {
+                if *height > most {
+                    return None;
+                }
+                if *latency == UNKNOWN {
+                    *latency = problem.latency(*host, to) as u32;
+                }
+                let height = height + Micros::from(*latency);
+                (height <= most).then_some((*host, height))
+            })
+        }
+    }
+}
+
+/// Rows that are kept.
+const ROWS_MAX: usize = 256;
+/// In the place of a latency that has not been asked for; an hour in microseconds is less.
+const UNKNOWN: u32 = u32::MAX;
+
+/// How far it is to some hosts: those on the way to the highest one mostly were there the last time.
+pub(super) struct Rows {
+    /// By host: which row is its, if any.
+    rows: Vec<Option<u16>>,
+    /// By row: the host, and by position in a [`Layout`] how far it is to it.
+    kept: Vec<(Place, Vec<u32>)>,
+    /// The one to be given up next.
+    next: usize,
+}
+
+impl Rows {
+    pub(super) fn new(places: usize) -> Rows {
+        Rows { rows: alloc::vec![None; places], kept: Vec::new(), next: 0 }
+    }
+
+    /// How far it is to a host from everybody in a layout, so far as it is known.
+    fn to(&mut self, to: Place, hosts: usize) -> &mut [u32] {
+        let row = match self.rows[to] {
+            Some(row) => row.into(),
+            None => {
+                let row = self.next;
+                self.next = (row + 1) % ROWS_MAX;
+                if row == self.kept.len() {
+                    self.kept.push((to, alloc::vec![UNKNOWN; hosts]));
+                } else {
+                    self.rows[self.kept[row].0] = None;
+                    self.kept[row].0 = to;
+                    self.kept[row].1.fill(UNKNOWN);
+                }
+                self.rows[to] = Some(row as u16);
+                row
+            }
+        };
+        &mut self.kept[row].1
     }
 }
 

@@ -140,6 +140,11 @@ impl Tree {
         false
     }
 
+    /// A host and all above it, up to the root.
+    pub(super) fn way(&self, from: Place) -> Vec<Place> {
+        core::iter::successors(Some(from), |place| self.parents[*place]).collect()
+    }
+
     /// A host and all below it, parents first.
     pub(super) fn subtree(&self, top: Place) -> Vec<Place> {
         let mut all = alloc::vec![top];

@@ -1,7 +1,7 @@
 //! Trees as they are adjusted.
 
 use super::super::adjust;
-use super::super::layout::{Layout, Rest, Summary, width};
+use super::super::layout::{Layout, Rows, Summary, width};
 use super::*;
 
 #[test]
@@ -57,15 +57,16 @@ fn moves_are_judged_rightly_without_being_made() {
             let config = Config { objective, ..Config::default() };
             let problem = Problem::new(&network, &config, &degrees, members).unwrap();
             let mut tree = critical(&problem).unwrap();
+            let mut layout = Layout::of(&problem, &tree);
+            let mut rows = Rows::new(places);
             for step in 0..10 {
-                let layout = Layout::of(&problem, &tree);
-                let ranked = adjust::worst(&problem, &tree, &layout, 4);
+                let ranked = adjust::worst(&problem, &tree, 4);
                 let worst = ranked[random.below(ranked.len() as u64) as usize];
                 let slow = oracle::best_score(&problem, &tree, worst);
                 // Sometimes it is to be better than the tree is, sometimes it may be worse.
                 let limit = if step % 2 == 0 { tree.score(&problem) } else { (u128::MAX, 0) };
                 let slow = slow.filter(|score| *score < limit);
-                let found = adjust::best_move(&problem, &tree, &layout, worst, limit);
+                let found = adjust::best_move(&problem, &tree, &layout, &mut rows, worst, limit);
                 assert_eq!(
                     found.map(|(score, _)| score),
                     slow,
@@ -73,7 +74,7 @@ fn moves_are_judged_rightly_without_being_made() {
                 );
                 let Some((score, best)) = found else { continue };
                 // Whether it is a better tree or not.
-                adjust::make(&problem, &mut tree, best);
+                adjust::make_and_renew(&problem, &mut tree, &mut layout, best);
                 assert_eq!(tree.score(&problem), score);
                 check(&problem, &tree);
             }
@@ -105,9 +106,10 @@ fn what_two_parts_leave_is_known_in_large_trees() {
                 });
                 all.fold(Summary::NOTHING, Summary::with)
             };
-            let rest = Rest::new(&layout, one);
-            assert_eq!(rest.all(), left(&[one]), "seed {seed}: {one}");
-            assert_eq!(rest.without(other), left(&[one, other]), "seed {seed}: {one}, {other}");
+            let rest = layout.around(&problem, &tree, (one, 0), None);
+            assert_eq!(rest, left(&[one]), "seed {seed}: {one}");
+            let rest = layout.without(&problem, &tree, (one, rest), other);
+            assert_eq!(rest, left(&[one, other]), "seed {seed}: {one}, {other}");
         }
     }
 }
