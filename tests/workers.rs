@@ -242,7 +242,9 @@ fn ports_that_come_and_go_and_change_lose_and_repeat_nothing() {
         until("the port is back", || {
             let ports = star.lab.show("r", "ports");
             let mut each = ports["ports"].as_array()?.iter();
-            each.any(|port| port["interface"] == "a" && port["state"] == "up").then_some(())
+            // Up, and open: what comes before its sockets are is the kernel's.
+            let is_open = |port: &serde_json::Value| port["state"] == "up" && port["driver"] != "";
+            each.any(|port| port["interface"] == "a" && is_open(port)).then_some(())
         });
         star.wire = inside("a", || open("r").0);
         star.assert_serves_all(3);
