@@ -20,20 +20,29 @@ pub struct Adjacency {
     pub rewrite: Option<Rewrite>,
     /// Whether it handles Xcast packets.
     pub capability: Capability,
+    /// What all of that comes to for most packets.
+    pub(crate) plain: PlainWay,
     /// Set by the packet path when it is sent to, taken by the control plane, which keeps
     /// neighbors in use confirmed. The one mutable word of a published Fib.
     used: AtomicBool,
 }
 
 impl Adjacency {
-    /// An adjacency that has not been used yet.
+    /// An adjacency that has not been used yet, behind a port that carries IP packets of `mtu` octets.
     pub fn new(
-        port: PortId,
+        (port, mtu): (PortId, u32),
         address: IpAddr,
         rewrite: Option<Rewrite>,
         capability: Capability,
     ) -> Adjacency {
-        Adjacency { port, address, rewrite, capability, used: AtomicBool::new(false) }
+        let plain = match (rewrite, capability) {
+            (None, _) | (_, Capability::Tunnel) => PlainWay::default(),
+            (Some(rewrite), Capability::Capable) => PlainWay { rewrite, mtu, speaks_xcast: true },
+            (Some(rewrite), Capability::Incapable) => {
+                PlainWay { rewrite, mtu, speaks_xcast: false }
+            }
+        };
+        Adjacency { port, address, rewrite, capability, plain, used: AtomicBool::new(false) }
     }
 
     /// Notes that it is being sent to. Writes only once, so that workers share the cache line.
@@ -48,6 +57,16 @@ impl Adjacency {
     pub fn take_used(&self) -> bool {
         self.used.swap(false, Ordering::Relaxed)
     }
+}
+
+/// What it takes to send to a neighbor that is resolved and at no other end of a tunnel.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PlainWay {
+    pub(crate) rewrite: Rewrite,
+    /// The longest IP packet, in octets; 0 where more is to be decided about each.
+    pub(crate) mtu: u32,
+    /// It handles Xcast packets.
+    pub(crate) speaks_xcast: bool,
 }
 
 /// Whether a neighbor handles Xcast packets, or must get unicast ones (RFC 5058 section 11.2), or is

@@ -245,9 +245,13 @@ impl Compiler {
         };
         let entries: Vec<Entry> = (0..).zip(self.targets.iter()).map(entry).collect();
         let leads = entries.iter().map(|entry| Lead::of(entry, &members)).collect();
+        let mtu = |port: &PortId| {
+            let port = self.ports.get(usize::from(*port)).and_then(Option::as_ref);
+            port.map_or(0, |port| port.mtu)
+        };
         let adjacencies = self.adjacencies.iter();
-        let adjacencies =
-            adjacencies.map(|((p, a), (rewrite, c))| Adjacency::new(*p, *a, *rewrite, *c));
+        let adjacencies = adjacencies
+            .map(|((p, a), (rewrite, c))| Adjacency::new((*p, mtu(p)), *a, *rewrite, *c));
         Fib {
             generation,
             code_points: self.code_points,
@@ -263,6 +267,7 @@ impl Compiler {
             adjacencies: adjacencies.collect(),
             ends: self.ends(),
             hosts: self.hosts(),
+            plain: self.limits.are_none() && !self.compact && self.hosts().is_none(),
             ports: self.ports.clone(),
             limits: self.limits.clone(),
             compact: self.compact,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::poptrie::{NODE, Value};
+use crate::io::prefetch;
 
 /// Bits that lead to a page.
 pub(super) const ROOT: u32 = 12;
@@ -53,12 +54,17 @@ impl Dir24 {
         word
     }
 
-    /// Looks all `addresses` up, the first ones of `values` receiving the results. The loads do
-    /// not depend on each other, so their memory latencies overlap.
+    /// Looks all `addresses` up, the first ones of `values` receiving the results. All words are
+    /// fetched before the first is read, so that memory latencies overlap.
     pub(super) fn lookup_batch(&self, addresses: &[u32], values: &mut [Value]) {
-        let mut any = 0;
         for (address, value) in addresses.iter().zip(&mut *values) {
             *value = self.root[(address >> 20) as usize];
+            if *value & NODE != 0 {
+                prefetch(place(&self.words, *value, PAGE, (address >> 8) as usize));
+            }
+        }
+        let mut any = 0;
+        for (address, value) in addresses.iter().zip(&mut *values) {
             if *value & NODE != 0 {
                 *value = at(&self.words, *value, PAGE, (address >> 8) as usize);
             }
@@ -92,5 +98,10 @@ impl Dir24 {
 
 #[inline]
 fn at(region: &[AtomicU32], word: u32, size: usize, index: usize) -> u32 {
-    region[(word & !NODE) as usize * size + index % size].load(Ordering::Relaxed)
+    place(region, word, size, index).load(Ordering::Relaxed)
+}
+
+#[inline]
+fn place(region: &[AtomicU32], word: u32, size: usize, index: usize) -> &AtomicU32 {
+    &region[(word & !NODE) as usize * size + index % size]
 }

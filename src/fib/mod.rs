@@ -141,6 +141,8 @@ pub struct Fib {
     hosts: Option<PortId>,
     limits: Limits,
     compact: bool,
+    /// Nothing here asks for more than to send packets on.
+    plain: bool,
     secret: u64,
 }
 
@@ -195,6 +197,16 @@ impl Default for Limits {
             icmp_errors_per_second: 100,
             emission: None,
         }
+    }
+}
+
+impl Limits {
+    /// Whether everybody may send everything to anybody (echo requests aside).
+    pub(crate) fn are_none(&self) -> bool {
+        self.sources.is_empty()
+            && self.destinations.is_empty()
+            && self.destinations_per_second == 0
+            && self.emission.is_none()
     }
 }
 
@@ -471,6 +483,13 @@ impl Fib {
     #[inline]
     pub fn is_compact(&self) -> bool {
         self.compact
+    }
+
+    /// Whether it sends packets on as they are, without limits, shortened lists or hosts that forward
+    /// for each other.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain
     }
 
     /// A number that others do not know: it keeps them from choosing where their state falls in

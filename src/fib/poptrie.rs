@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::bits::Bits;
+use crate::io::prefetch;
 
 /// What an address maps to. Less than 2^31.
 pub(super) type Value = u32;
@@ -120,7 +121,16 @@ impl<const ROOT: u32, const SLOT: u32> Poptrie<ROOT, SLOT> {
     fn first_word<B: Bits>(lines: &[Line], address: B) -> u32 {
         match SLOT {
             0 => NODE,
-            _ => word(lines, address.top(ROOT + SLOT) & ((1 << SLOT) - 1)),
+            _ => word(lines, Self::first_place(address)),
+        }
+    }
+
+    /// Where the first word of a chunk is that is read for an address.
+    #[inline]
+    fn first_place<B: Bits>(address: B) -> usize {
+        match SLOT {
+            0 => 0,
+            _ => address.top(ROOT + SLOT) & ((1 << SLOT) - 1),
         }
     }
 
@@ -131,21 +141,31 @@ impl<const ROOT: u32, const SLOT: u32> Poptrie<ROOT, SLOT> {
         }
     }
 
-    /// Goes down a level with all lanes before it goes down the next, so that memory latencies
-    /// overlap. (A processor by itself looks ahead no farther than a few lookups.)
+    /// Goes down a level with all lanes before it goes down the next, and has what the next one reads
+    /// fetched meanwhile, so that memory latencies overlap. (A processor by itself looks ahead no farther
+    /// than a few lookups.)
     #[inline]
     fn lookup_lanes<B: Bits>(&self, addresses: &[B], values: &mut [Value]) {
         let mut lanes: [&[Line]; LANES] = [&[]; LANES];
-        let mut any = 0;
         for ((address, word), lane) in addresses.iter().zip(&mut *values).zip(&mut lanes) {
             *word = match self.chunk(address.top(ROOT)) {
                 Chunk::Uniform(value) => *value,
                 Chunk::Words(words) => {
                     *lane = words;
-                    Self::first_word(words, *address)
+                    fetch(words, Self::first_place(*address));
+                    NODE
                 }
             };
-            any |= *word;
+        }
+        let mut any = 0;
+        for ((address, word), lane) in addresses.iter().zip(&mut *values).zip(&lanes) {
+            if *word & NODE != 0 {
+                *word = Self::first_word(lane, *address);
+                any |= *word;
+                if *word & NODE != 0 {
+                    fetch(lane, (*word & !NODE) as usize);
+                }
+            }
         }
         let mut depth = ROOT + SLOT;
         while any & NODE != 0 {
@@ -154,10 +174,21 @@ impl<const ROOT: u32, const SLOT: u32> Poptrie<ROOT, SLOT> {
                 if *word & NODE != 0 {
                     *word = descend(lane, *word, address.six(depth));
                     any |= *word;
+                    if *word & NODE != 0 {
+                        fetch(lane, (*word & !NODE) as usize);
+                    }
                 }
             }
             depth += 6;
         }
+    }
+}
+
+/// Has a word's line fetched.
+#[inline]
+fn fetch(lines: &[Line], place: usize) {
+    if let Some(line) = lines.get(place / LINE) {
+        prefetch(line);
     }
 }
 

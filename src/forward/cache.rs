@@ -8,7 +8,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::packet::Parsed;
+use super::packet::flow;
 use super::scratch::{Part, Parts};
 use crate::fib::{EntryId, Fib, mix};
 use crate::wire::xcast6;
@@ -32,6 +32,23 @@ struct Place {
     /// 0 = nothing is kept yet.
     header_len: u16,
     parts: u8,
+}
+
+/// What a partition is kept by.
+pub(super) struct Key<'a> {
+    /// Of source and channel.
+    flow: u64,
+    source: IpAddr,
+    /// The Xcast header.
+    header: &'a [u8],
+}
+
+impl<'a> Key<'a> {
+    /// That of a packet of a source's channel; without a channel there is none.
+    #[inline]
+    pub(super) fn new(source: IpAddr, channel: u128, header: &'a [u8]) -> Option<Key<'a>> {
+        (channel != 0).then(|| Key { flow: flow(source, channel), source, header })
+    }
 }
 
 const EMPTY: Place = Place {
@@ -91,19 +108,18 @@ impl Cache {
 
     /// Where the partition of a packet is kept.
     #[inline]
-    pub(super) fn find(&mut self, parsed: &Parsed, buffer: &[u8]) -> Option<u16> {
-        if !self.serves(parsed) {
+    pub(super) fn find(&mut self, key: &Key<'_>) -> Option<u16> {
+        if self.off {
             return None;
         }
-        let tag = self.tag(parsed);
+        let (tag, header) = (self.tag(key), key.header);
         let first = set_of(tag);
-        let header = &buffer[parsed.xcast..parsed.xcast_end];
         for at in first..first + WAYS {
             let place = &mut self.places[at];
             let known = place.tag == tag
                 && place.generation == self.generation
                 && usize::from(place.header_len) == header.len()
-                && place.source == parsed.source;
+                && place.source == key.source;
             if known && self.headers[at * HEADER_LEN_MAX..][..header.len()] == *header {
                 place.used = self.batch;
                 return Some(at as u16);
@@ -129,18 +145,12 @@ impl Cache {
     }
 
     /// Keeps the partition of a packet that was not found, if its channel was seen before.
-    pub(super) fn keep(
-        &mut self,
-        parsed: &Parsed,
-        buffer: &[u8],
-        source_entry: EntryId,
-        parts: &Parts,
-    ) {
-        let header = &buffer[parsed.xcast..parsed.xcast_end];
-        if !self.serves(parsed) || parts.len() > PARTS || header.len() > HEADER_LEN_MAX {
+    pub(super) fn keep(&mut self, key: &Key<'_>, source_entry: EntryId, parts: &Parts) {
+        let header = key.header;
+        if self.off || parts.len() > PARTS || header.len() > HEADER_LEN_MAX {
             return;
         }
-        let tag = self.tag(parsed);
+        let tag = self.tag(key);
         let first = set_of(tag);
         let set = &mut self.places[first..first + WAYS];
         let known = set.iter().position(|place| place.tag == tag);
@@ -154,7 +164,7 @@ impl Cache {
         let again = known.is_some() && place.generation == self.generation;
         *place = Place { tag, generation: self.generation, used: self.batch, ..EMPTY };
         if again {
-            place.source = parsed.source;
+            place.source = key.source;
             place.source_entry = source_entry;
             place.header_len = header.len() as u16;
             place.parts = parts.len() as u8;
@@ -167,15 +177,8 @@ impl Cache {
         }
     }
 
-    /// Whether a packet's partition may be kept at all: without a channel there is nothing to know
-    /// it by.
-    #[inline]
-    fn serves(&self, parsed: &Parsed) -> bool {
-        parsed.channel != 0 && !self.off && !parsed.is_enveloped()
-    }
-
-    fn tag(&self, parsed: &Parsed) -> u64 {
-        mix(parsed.flow() ^ self.secret) | 1
+    fn tag(&self, key: &Key<'_>) -> u64 {
+        mix(key.flow ^ self.secret) | 1
     }
 }
 

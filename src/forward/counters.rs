@@ -107,16 +107,17 @@ impl Counters {
 
     /// Replicas were handed to the link of a port.
     pub fn sent_by(&mut self, port: PortId, sent: &Sent) {
-        self.probes_answered += sent.probes;
+        let (xcast, unicast) = (sent.frames[Form::Xcast as usize], sent.unicast());
+        self.probes_answered += sent.frames[Form::Probe as usize];
         self.destinations_forwarded += sent.destinations;
-        self.replicas_sent += sent.xcast + sent.unicast;
+        self.replicas_sent += xcast + unicast;
         self.bytes_sent += sent.bytes;
-        self.unicast_conversions += sent.conversions;
-        self.premature_unicast_conversions += sent.premature;
+        self.unicast_conversions += sent.copies[Form::Unicast as usize];
+        self.premature_unicast_conversions += sent.copies[Form::PrematureUnicast as usize];
         if let Some(port) = self.ports.get_mut(usize::from(port)) {
             port.bytes_sent += sent.bytes;
-            port.replicas_sent_xcast += sent.xcast;
-            port.replicas_sent_unicast += sent.unicast;
+            port.replicas_sent_xcast += xcast;
+            port.replicas_sent_unicast += unicast;
         }
     }
 
@@ -143,37 +144,31 @@ impl Counters {
 /// Replicas that were handed to the link of one port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    probes: u64,
-    xcast: u64,
-    unicast: u64,
-    /// Of `unicast`, fragments counting by their copies.
-    conversions: u64,
-    premature: u64,
+    /// By form.
+    frames: [u64; FORMS],
+    /// By form: of the fragments of a copy the last one counts.
+    copies: [u64; FORMS],
     destinations: u64,
     bytes: u64,
 }
+
+const FORMS: usize = 4;
 
 impl Sent {
     /// Adds one.
     #[inline]
     pub fn add(&mut self, replica: &Replica) {
-        let destinations = u64::from(replica.destinations());
-        // Of the fragments of a copy the last one counts.
-        let whole = u64::from(destinations > 0);
-        match replica.form {
-            Form::Probe => return self.probes += 1,
-            Form::Xcast => self.xcast += 1,
-            Form::Unicast => {
-                self.unicast += 1;
-                self.conversions += whole;
-            }
-            Form::PrematureUnicast => {
-                self.unicast += 1;
-                self.premature += whole;
-            }
+        let (form, destinations) = (replica.form as usize, u64::from(replica.destinations()));
+        self.frames[form] += 1;
+        self.copies[form] += u64::from(destinations > 0);
+        if replica.form != Form::Probe {
+            self.destinations += destinations;
+            self.bytes += replica.ip_len() as u64;
         }
-        self.destinations += destinations;
-        self.bytes += replica.ip_len() as u64;
+    }
+
+    fn unicast(&self) -> u64 {
+        self.frames[Form::Unicast as usize] + self.frames[Form::PrematureUnicast as usize]
     }
 }
 

@@ -9,7 +9,9 @@
 //!    sources and live destinations at once. A packet whose channel had the same list before needs
 //!    no lookup (`cache`, RFC 5058 section 8.3).
 //!
-//! Then one packet after the other:
+//! Then one packet after the other. Most are plain and need no more decisions: the fast path (`fast`) does
+//! all that follows in one go. It is a shortcut: what it does not do comes here, and what it does is the
+//! same. The others:
 //!
 //! 2. `admit` it: is it for this router, and may its source send? From here on every live
 //!    destination is counted, and leaves in exactly one replica or under exactly one reason. A
@@ -33,6 +35,7 @@ mod class;
 mod counters;
 mod decapsulate;
 mod envelope;
+mod fast;
 mod fragment;
 mod inspect;
 mod native;
@@ -90,11 +93,11 @@ pub fn process_batch(fib: &Fib, batch: &mut impl Batch, now: Time, out: &mut Out
     let mut stage = std::mem::take(&mut out.stage);
     stage.fill(fib, batch, &mut out.cache);
     let mut done = 0;
-    for (staged, entries) in stage.each() {
+    for (staged, source, entries) in stage.each() {
         if done > 0 && !out.has_room() {
             break;
         }
-        finish(fib, batch.packet(done), staged, entries, now, out);
+        finish(fib, batch.packet(done), staged, (source, entries), now, out);
         done += 1;
     }
     out.stage = stage;
@@ -104,15 +107,24 @@ pub fn process_batch(fib: &Fib, batch: &mut impl Batch, now: Time, out: &mut Out
 /// What follows once all lookups are done.
 fn finish(
     fib: &Fib,
-    packet: Packet<'_>,
+    mut packet: Packet<'_>,
     staged: &mut Staged,
-    entries: &[EntryId],
+    (source, entries): (EntryId, &[EntryId]),
     now: Time,
     out: &mut Output,
 ) {
     out.scratch.begin_packet();
     let cached = staged.cached;
-    let parsed = match staged.validated(fib, &packet, entries, &out.cache) {
+    let source = cached.map_or(source, |place| out.cache.source_entry(place));
+    let route = Route { entries, source, cached };
+    if let Some(plain) = &staged.plain {
+        if fast::forward(fib, &mut packet, plain, route, out) {
+            return;
+        }
+        out.scratch.begin_packet();
+        staged.look_closely(fib, &packet);
+    }
+    let parsed = match staged.validated(fib, &packet, source) {
         Ok(parsed) => parsed,
         Err(reason) => return out.refuse(reason, &packet, now),
     };
@@ -121,9 +133,6 @@ fn finish(
     {
         return out.refuse(reason, &packet, now);
     }
-    // Where it is cached, there are none.
-    let (source, entries) = entries.split_first().unwrap_or((&0, &[]));
-    let route = Route { entries, source: *source, cached };
     match probe::recognize(fib, &packet, parsed) {
         Some(heard) => answer_probe(fib, packet, parsed, heard, route, now, out),
         None => forward(fib, packet, parsed, route, now, out),
@@ -257,7 +266,7 @@ fn admit_at_all(fib: &Fib, packet: &Packet<'_>, parsed: &Parsed) -> Result<Addre
     if packet.to_group && !settings.accept_group_frames {
         return Err(DropReason::NotForThisRouter);
     }
-    match reverse_path_holds(fib, mode, port, parsed) {
+    match reverse_path_holds(fib, mode, port, parsed.source_entry) {
         true => Ok(addressed),
         false => Err(DropReason::ReversePath),
     }
@@ -287,9 +296,9 @@ fn addressed_otherwise(
 }
 
 #[inline(always)]
-fn reverse_path_holds(fib: &Fib, mode: ReversePath, port: PortId, parsed: &Parsed) -> bool {
+fn reverse_path_holds(fib: &Fib, mode: ReversePath, port: PortId, source: Entry) -> bool {
     let leaves_by = |adjacency: &AdjacencyId| fib.adjacency(*adjacency).port == port;
-    match (mode, parsed.source_entry) {
+    match (mode, source) {
         (ReversePath::Off, _) => true,
         (_, Entry::NoRoute | Entry::Drop | Entry::Bad | Entry::Local | Entry::LinkLocal) => false,
         (ReversePath::Loose, _) => true,

@@ -133,8 +133,12 @@ pub(super) fn note(
 /// Whether the source may get an error: there is a way back to it, and the packet is no error
 /// itself.
 pub(super) fn is_answerable(packet: &Packet<'_>, parsed: &Parsed) -> bool {
-    matches!(parsed.source_entry, Entry::OnLink(_) | Entry::Neighbor(_) | Entry::Gateways(_))
-        && !parsed.is_icmp_error(packet.buffer)
+    is_answerable_to(parsed.source_entry) && !parsed.is_icmp_error(packet.buffer)
+}
+
+/// Whether a source may be told that is behind this entry.
+pub(super) fn is_answerable_to(source: Entry) -> bool {
+    matches!(source, Entry::OnLink(_) | Entry::Neighbor(_) | Entry::Gateways(_))
 }
 
 /// Whether a packet is a trace request.

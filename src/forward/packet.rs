@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub(super) use v6::EXTENSIONS_LEN_MAX;
 
+use super::cache::Key;
 use super::output::TRANSPORT_LEN;
 use super::reason::DropReason;
 use crate::fib::{Entry, Fib, PortId, mix};
@@ -197,14 +198,14 @@ impl Parsed {
 
     /// The same for all packets of a source's channel.
     pub(super) fn flow(&self) -> u64 {
-        let channel = (self.channel ^ self.channel >> 64) as u64;
-        match self.source {
-            IpAddr::V4(source) => mix(u64::from(source.to_bits()) << 32 | channel),
-            IpAddr::V6(source) => {
-                let source = source.to_bits();
-                mix(mix((source >> 64) as u64) ^ mix(source as u64 ^ channel.rotate_left(32)))
-            }
-        }
+        flow(self.source, self.channel)
+    }
+
+    /// What a partition of the packet is kept by, where it may be.
+    #[inline]
+    pub(super) fn key<'b>(&self, buffer: &'b [u8]) -> Option<Key<'b>> {
+        let header = &buffer[self.xcast..self.xcast_end];
+        Key::new(self.source, self.channel, header).filter(|_| !self.is_enveloped())
     }
 
     /// Whether the packet is an ICMP echo request.
@@ -224,6 +225,19 @@ impl Parsed {
             protocol::ICMP => kind.is_none_or(|kind| matches!(kind, 3 | 4 | 5 | 11 | 12)),
             next_header::ICMPV6 => kind.is_none_or(|kind| *kind < 128),
             _ => false,
+        }
+    }
+}
+
+/// The same for all packets of a source's channel.
+#[inline]
+pub(super) fn flow(source: IpAddr, channel: u128) -> u64 {
+    let channel = (channel ^ channel >> 64) as u64;
+    match source {
+        IpAddr::V4(source) => mix(u64::from(source.to_bits()) << 32 | channel),
+        IpAddr::V6(source) => {
+            let source = source.to_bits();
+            mix(mix((source >> 64) as u64) ^ mix(source as u64 ^ channel.rotate_left(32)))
         }
     }
 }

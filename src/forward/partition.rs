@@ -66,8 +66,10 @@ pub(super) fn partition(
                 place(fib, packet, parsed, *fib.entry(route.entries[at]), index, out);
             }
         }
-    } else if !out.scratch.is_probe {
-        out.cache.keep(parsed, packet.buffer, route.source, &out.scratch.parts);
+    } else if !out.scratch.is_probe
+        && let Some(key) = parsed.key(packet.buffer)
+    {
+        out.cache.keep(&key, route.source, &out.scratch.parts);
     }
 }
 

@@ -62,6 +62,13 @@ impl Only {
     }
 }
 
+impl Made {
+    /// In the packet's buffer, all in one piece.
+    pub(super) fn in_place(start: usize, end: usize) -> Made {
+        Made { in_place: true, head: Span::new(start, end), tail: Span::default() }
+    }
+}
+
 impl<'a> Maker<'a> {
     #[inline(always)]
     pub(super) fn new(
@@ -260,8 +267,7 @@ impl<'a> Maker<'a> {
             let dscp = self.dscp(buffer, plan);
             self.finish_xcast(&mut buffer[start..parsed.end], plan, dscp);
         }
-        let head = Span::new(start, parsed.end);
-        Some(Made { in_place: true, head, tail: Span::default() })
+        Some(Made::in_place(start, parsed.end))
     }
 
     /// What a copy in Xcast form is to bear: one that is for one alone, that one's own (R10).

@@ -16,6 +16,19 @@ pub(super) struct Part {
     pub(super) behind: u128,
 }
 
+impl Part {
+    /// That of destinations which all lead to the same, if that is simple.
+    #[inline]
+    pub(super) fn of(lead: Lead, live: u128) -> Option<Part> {
+        let adjacency = lead.adjacency();
+        match (lead, lead.is_direct()) {
+            (Lead::ELSEWHERE, _) => None,
+            (_, true) => Some(Part { adjacency, direct: live, behind: 0 }),
+            (_, false) => Some(Part { adjacency, direct: 0, behind: live }),
+        }
+    }
+}
+
 /// The live destinations of a packet by adjacency, in the order in which the adjacencies came up.
 pub(super) struct Parts {
     adjacencies: List<AdjacencyId>,
@@ -141,7 +154,7 @@ impl Parts {
 
     /// The parts.
     #[inline]
-    pub(super) fn all(&self) -> impl Iterator<Item = Part> + '_ {
+    pub(super) fn all(&self) -> impl ExactSizeIterator<Item = Part> + '_ {
         self.adjacencies.all().iter().enumerate().map(|(place, adjacency)| Part {
             adjacency: *adjacency,
             behind: self.bitmap(2 * place),

@@ -2,18 +2,26 @@
 //! so that the waits for memory overlap.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use super::cache::Cache;
+use super::fast::{self, Plain};
 use super::packet::{Packet, Parsed, Unread, parse};
 use super::reason::DropReason;
 use crate::fib::{Entry, EntryId, Fib, is_link_local};
+use crate::io::prefetch;
 use crate::wire::xcast4::{DESTINATIONS_MAX, all, live_indices};
 
 /// Packets that are staged together.
 const PACKETS: usize = 32;
+/// Octets at the start of a packet that are fetched before they are read; the processor fetches what
+/// follows of long lists by itself.
+const HEADERS: usize = 64;
 /// A packet is staged while fewer addresses than this are: a batch should stay in the fastest
 /// cache.
 const ADDRESSES: usize = 512;
+/// Room for the longest list.
+const LIST_ROOM: usize = DESTINATIONS_MAX.next_power_of_two();
 
 /// Packets that are processed together.
 pub trait Batch {
@@ -44,14 +52,23 @@ impl Batch for One<'_> {
 
 /// A packet that was looked at.
 pub(super) struct Staged {
+    /// What it seems to be, if it is like most; then it was not looked at closely.
+    pub(super) plain: Option<Plain>,
     unread: Option<Unread>,
     /// Of an earlier packet where it could not be read.
     parsed: Parsed,
-    /// Its first address among those of its family: its source; its live destinations follow. None
-    /// where they are `cached`.
-    first: usize,
+    /// Its addresses among those of its family; of no use where they are `cached`.
+    addresses: Addresses,
     /// Where its partition is in the cache.
     pub(super) cached: Option<u16>,
+}
+
+/// Where the addresses of a packet are.
+#[derive(Clone, Default)]
+struct Addresses {
+    source: usize,
+    /// The live destinations.
+    listed: Range<usize>,
 }
 
 /// The addresses of a family that a batch leads to, and their entries.
@@ -60,6 +77,8 @@ struct Family<A> {
     addresses: Vec<A>,
     entries: Vec<EntryId>,
     len: usize,
+    /// Where the last source is: often it is that of the next packet too.
+    source: usize,
 }
 
 /// A batch of packets in work. The default one has no room.
@@ -72,16 +91,27 @@ pub(super) struct Stage {
     v6: Family<u128>,
 }
 
-impl<A: Copy + Default> Family<A> {
+impl<A: Copy + Default + PartialEq> Family<A> {
     fn new() -> Family<A> {
-        let mut family = Family { addresses: Vec::new(), entries: Vec::new(), len: 0 };
-        family.addresses.resize_with(ADDRESSES + DESTINATIONS_MAX + 1, A::default);
-        family.entries.resize(ADDRESSES + DESTINATIONS_MAX + 1, 0);
+        let (addresses, entries) = (Vec::new(), Vec::new());
+        let mut family = Family { addresses, entries, len: 0, source: 0 };
+        family.addresses.resize_with(ADDRESSES + 1 + LIST_ROOM, A::default);
+        family.entries.resize(ADDRESSES + 1 + LIST_ROOM, 0);
         family
     }
 
-    /// Adds a source, and the live ones of a list's addresses, each of `LEN` octets. Returns where
-    /// they begin.
+    /// Adds a source, unless it is that of the packet before; returns where it is.
+    #[inline]
+    fn add_source(&mut self, source: A) -> usize {
+        if self.len == 0 || self.addresses[self.source] != source {
+            self.source = self.len;
+            self.addresses[self.len] = source;
+            self.len += 1;
+        }
+        self.source
+    }
+
+    /// Adds a source, and the live ones of a list's addresses, each of `LEN` octets. Returns where.
     #[inline]
     fn extend<const LEN: usize>(
         &mut self,
@@ -89,48 +119,68 @@ impl<A: Copy + Default> Family<A> {
         list: &[u8],
         live: u128,
         read: impl Fn([u8; LEN]) -> A,
-    ) -> usize {
+    ) -> Addresses {
+        let source = self.add_source(source);
         let first = self.len;
         let (list, _) = list.as_chunks::<LEN>();
         let room = &mut self.addresses[first..];
-        room[0] = source;
         if live == all(list.len()) {
-            for (address, octets) in room[1..].iter_mut().zip(list) {
+            for (address, octets) in room.iter_mut().zip(list) {
                 *address = read(*octets);
             }
-            self.len = first + 1 + list.len();
+            self.len += list.len();
         } else {
-            self.len = first + 1;
-            for (address, index) in room[1..].iter_mut().zip(live_indices(live)) {
+            for (address, index) in room.iter_mut().zip(live_indices(live)) {
                 *address = read(list[index]);
                 self.len += 1;
             }
         }
-        first
+        Addresses { source, listed: first..self.len }
     }
 }
 
 impl Family<u32> {
-    /// Adds the addresses of a packet; returns where they begin.
+    /// Adds the addresses of a packet that is like most, unless some are link-local; returns where.
     #[inline]
-    fn add(&mut self, buffer: &[u8], parsed: &mut Parsed) -> usize {
-        let IpAddr::V4(source) = parsed.source else { return 0 };
+    fn add_plain(&mut self, buffer: &[u8], plain: &Plain) -> Option<Addresses> {
+        let (list, _) = plain.list(buffer).as_chunks::<4>();
+        let source = self.add_source(plain.source);
+        let first = self.len;
+        let room = self.addresses[first..].first_chunk_mut::<LIST_ROOM>()?;
+        let (mut len, mut link_local) = (0, false);
+        let mut add = |octets: [u8; 4]| {
+            let address = u32::from_be_bytes(octets);
+            room[len % LIST_ROOM] = address;
+            len += 1;
+            link_local |= fast::is_link_local(address);
+        };
+        match plain.live == all(list.len()) {
+            true => list.iter().for_each(|octets| add(*octets)),
+            false => live_indices(plain.live).for_each(|index| add(list[index])),
+        }
+        (!link_local).then(|| {
+            self.len = first + len;
+            Addresses { source, listed: first..self.len }
+        })
+    }
+
+    /// Adds the addresses of a packet; returns where.
+    #[inline]
+    fn add(&mut self, buffer: &[u8], parsed: &mut Parsed) -> Addresses {
+        let IpAddr::V4(source) = parsed.source else { return Addresses::default() };
         let list = &buffer[parsed.lists.addresses..][..4 * parsed.count];
-        let first = self.extend(source.to_bits(), list, parsed.live, u32::from_be_bytes);
-        let destinations = &self.addresses[first + 1..self.len];
-        let link_local = |address: &u32| address >> 16 == 0xa9fe; // 169.254.0.0/16
-        // All of them: a loop without an exit takes several at a time.
-        let count = destinations.iter().filter(|address| link_local(address)).count();
-        parsed.any_link_local = count > 0;
-        first
+        let added = self.extend(source.to_bits(), list, parsed.live, u32::from_be_bytes);
+        let destinations = &self.addresses[added.listed.clone()];
+        parsed.any_link_local = destinations.iter().any(|address| fast::is_link_local(*address));
+        added
     }
 }
 
 impl Family<u128> {
-    /// Adds the addresses of a packet; returns where they begin. The Fib knows link-local addresses
-    /// of IPv6 by itself.
-    fn add(&mut self, buffer: &[u8], parsed: &mut Parsed) -> usize {
-        let IpAddr::V6(source) = parsed.source else { return 0 };
+    /// Adds the addresses of a packet; returns where. The Fib knows link-local addresses of IPv6 by
+    /// itself.
+    fn add(&mut self, buffer: &[u8], parsed: &mut Parsed) -> Addresses {
+        let IpAddr::V6(source) = parsed.source else { return Addresses::default() };
         let list = &buffer[parsed.lists.addresses..][..16 * parsed.count];
         self.extend(source.to_bits(), list, parsed.live, u128::from_be_bytes)
     }
@@ -138,7 +188,13 @@ impl Family<u128> {
 
 impl Stage {
     pub(super) fn new() -> Stage {
-        let nothing = || Staged { unread: None, parsed: Parsed::NOTHING, first: 0, cached: None };
+        let nothing = || Staged {
+            plain: None,
+            unread: None,
+            parsed: Parsed::NOTHING,
+            addresses: Addresses::default(),
+            cached: None,
+        };
         let packets = std::iter::repeat_with(nothing).take(PACKETS).collect();
         Stage { packets, len: 0, v4: Family::new(), v6: Family::new() }
     }
@@ -150,15 +206,21 @@ impl Stage {
         (self.v4.len, self.v6.len) = (0, 0);
         cache.begin_batch();
         let count = batch.len().min(PACKETS);
+        for index in 0..count {
+            let Packet { buffer, start, .. } = batch.packet(index);
+            if let Some(headers) = buffer.get(start..).and_then(<[u8]>::first_chunk::<HEADERS>) {
+                prefetch(headers);
+            }
+        }
         while self.len < count && self.v4.len < ADDRESSES && self.v6.len < ADDRESSES {
             self.take_up(fib, &batch.packet(self.len), cache);
             self.len += 1;
         }
-        let Family { addresses, entries, len } = &mut self.v4;
+        let Family { addresses, entries, len, .. } = &mut self.v4;
         if *len > 0 {
             fib.lookup_batch_v4(&addresses[..*len], &mut entries[..*len]);
         }
-        let Family { addresses, entries, len } = &mut self.v6;
+        let Family { addresses, entries, len, .. } = &mut self.v6;
         if *len > 0 {
             fib.lookup_batch_v6(&addresses[..*len], &mut entries[..*len]);
         }
@@ -167,12 +229,26 @@ impl Stage {
     #[inline]
     fn take_up(&mut self, fib: &Fib, packet: &Packet<'_>, cache: &mut Cache) {
         let staged = &mut self.packets[self.len];
-        staged.cached = None;
+        (staged.addresses, staged.cached) = (Addresses::default(), None);
+        staged.plain = fast::read(fib, packet);
+        if let Some(plain) = &staged.plain {
+            let key = plain.key(packet.buffer);
+            staged.cached = key.and_then(|key| cache.find(&key));
+            if staged.cached.is_some() {
+                return;
+            }
+            if let Some(addresses) = self.v4.add_plain(packet.buffer, plain) {
+                staged.addresses = addresses;
+                return;
+            }
+            staged.plain = None;
+        }
         staged.unread = parse(fib, packet, &mut staged.parsed).err();
         if staged.unread.is_none() {
-            staged.cached = cache.find(&staged.parsed, packet.buffer);
+            let key = staged.parsed.key(packet.buffer);
+            staged.cached = key.and_then(|key| cache.find(&key));
             if staged.cached.is_none() {
-                staged.first = match staged.parsed.is_v6() {
+                staged.addresses = match staged.parsed.is_v6() {
                     false => self.v4.add(packet.buffer, &mut staged.parsed),
                     true => self.v6.add(packet.buffer, &mut staged.parsed),
                 };
@@ -180,42 +256,40 @@ impl Stage {
         }
     }
 
-    /// The packets, and what they lead to.
-    pub(super) fn each(&mut self) -> impl Iterator<Item = (&mut Staged, &[EntryId])> {
+    /// The packets, and what their sources and their live destinations led to: nothing that counts where
+    /// they are `cached`, or could not be read.
+    pub(super) fn each(&mut self) -> impl Iterator<Item = (&mut Staged, EntryId, &[EntryId])> {
         let Stage { packets, len, v4, v6 } = self;
         packets[..*len].iter_mut().map(|staged| {
-            let entries: &[EntryId] = match (&staged.unread, staged.cached) {
-                (None, None) => {
-                    let count = 1 + staged.parsed.live.count_ones() as usize;
-                    let family = if staged.parsed.is_v6() { &v6.entries } else { &v4.entries };
-                    &family[staged.first..staged.first + count]
-                }
-                _ => &[],
-            };
-            (staged, entries)
+            let is_v6 = staged.plain.is_none() && staged.parsed.is_v6();
+            let family = if is_v6 { &v6.entries } else { &v4.entries };
+            let Addresses { source, listed } = staged.addresses.clone();
+            (staged, family[source], &family[listed])
         })
     }
 }
 
 impl Staged {
-    /// The packet, if its source may be one; `entries` is what its addresses led to.
+    /// Looks at the packet closely, which is not like most after all.
+    #[cold]
+    pub(super) fn look_closely(&mut self, fib: &Fib, packet: &Packet<'_>) {
+        self.plain = None;
+        self.unread = parse(fib, packet, &mut self.parsed).err();
+    }
+
+    /// The packet, if its source may be one, which led to `source`.
     #[inline]
     pub(super) fn validated(
         &mut self,
         fib: &Fib,
         packet: &Packet<'_>,
-        entries: &[EntryId],
-        cache: &Cache,
+        source: EntryId,
     ) -> Result<&Parsed, DropReason> {
         if let Some(unread) = &self.unread {
             return Err(unread.reason(fib, packet));
         }
         let parsed = &mut self.parsed;
-        let id = match self.cached {
-            Some(place) => cache.source_entry(place),
-            None => entries[0],
-        };
-        parsed.source_entry = match *fib.entry(id) {
+        parsed.source_entry = match *fib.entry(source) {
             Entry::Bad => return Err(DropReason::Source),
             Entry::LinkLocal => fib.link_local_entry(parsed.source, packet.port),
             entry => entry,

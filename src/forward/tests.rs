@@ -2,6 +2,7 @@
 //! `tests/forward_model.rs`.
 
 mod cached;
+mod fast;
 mod golden;
 mod loops;
 mod native;

@@ -14,9 +14,11 @@ impl Sum {
         let (quads, rest) = bytes.as_chunks::<4>();
         // A 32-bit word is congruent to the sum of its halves, and a u64 has room for 2^32 words.
         let mut sum = quads.iter().fold(self.0, |sum, &q| sum + u64::from(u32::from_be_bytes(q)));
-        let mut last = [0; 4];
-        last[..rest.len()].copy_from_slice(rest);
-        sum += u64::from(u32::from_be_bytes(last));
+        if !rest.is_empty() {
+            let mut last = [0; 4];
+            last[..rest.len()].copy_from_slice(rest);
+            sum += u64::from(u32::from_be_bytes(last));
+        }
         Sum(sum)
     }
 

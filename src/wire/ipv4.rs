@@ -40,6 +40,7 @@ pub(crate) mod field {
     pub(crate) const TTL: usize = 8;
     pub(crate) const PROTOCOL: usize = 9;
     pub(crate) const CHECKSUM: usize = 10;
+    pub(crate) const SOURCE: usize = 12;
     pub(crate) const DESTINATION: usize = 16;
 }
 
@@ -118,7 +119,7 @@ impl<'a> Packet<'a> {
     /// The source address.
     #[inline]
     pub fn source(&self) -> Ipv4Addr {
-        read_u32(self.fixed, 12).into()
+        read_u32(self.fixed, field::SOURCE).into()
     }
 
     /// The destination address.
@@ -132,6 +133,12 @@ impl<'a> Packet<'a> {
     pub fn payload(&self) -> &'a [u8] {
         &self.bytes[self.header_len()..]
     }
+}
+
+/// Whether the checksum of a header without options is right.
+#[inline(always)]
+pub(crate) fn is_checked(header: &[u8]) -> bool {
+    header.first_chunk::<HEADER_LEN>().is_some_and(|header| checksum::checksum(header) == 0)
 }
 
 /// The destination in an IPv4 header, however little of the packet there is behind it.

@@ -32,10 +32,13 @@ pub const fn all(count: usize) -> u128 {
 /// The bitmap that the first `len` (<= 16) octets hold, a multiple of 4.
 #[inline]
 pub(super) fn read_bitmap(octets: &[u8], len: usize) -> u128 {
-    // Where there are 16, behind the bitmap or not, they are read at once.
-    match octets.first_chunk::<16>() {
-        Some(octets) => u128::from_be_bytes(*octets) & !(u128::MAX.unbounded_shr(8 * len as u32)),
-        None => {
+    // Most are of one word. Where there are 16 octets, behind the bitmap or not, they are read at once.
+    match (octets.first_chunk::<4>(), octets.first_chunk::<16>()) {
+        (Some(word), _) if len == 4 => u128::from(u32::from_be_bytes(*word)) << 96,
+        (_, Some(octets)) => {
+            u128::from_be_bytes(*octets) & !(u128::MAX.unbounded_shr(8 * len as u32))
+        }
+        (_, None) => {
             let mut bitmap = [0; 16];
             bitmap[..len].copy_from_slice(&octets[..len]);
             u128::from_be_bytes(bitmap)
@@ -90,6 +93,16 @@ impl Pruning {
         }
         let at = usize::from(self.checksum_at);
         header[at..at + 2].copy_from_slice(&sum.checksum().to_be_bytes());
+    }
+
+    /// The same where there is room for the longest bitmap behind the header's fixed part, whatever is
+    /// written there behind its own. Not for a header with A set.
+    #[inline]
+    pub(crate) fn apply_wide(&self, header: &mut [u8], live: u128) {
+        let (at, check) = (usize::from(self.bitmap_at), usize::from(self.checksum_at));
+        header[at..at + 16].copy_from_slice(&live.to_be_bytes());
+        header[check..check + 2]
+            .copy_from_slice(&self.others.bitmap(live).checksum().to_be_bytes());
     }
 
     #[cold]

@@ -49,13 +49,17 @@ pub struct CodePoints {
 /// The two octets at `at`, in network order. The caller has checked that they are there.
 #[inline]
 pub(crate) fn read_u16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+    let mut octets = [0; 2];
+    octets.copy_from_slice(&bytes[at..at + 2]);
+    u16::from_be_bytes(octets)
 }
 
 /// The four octets at `at`, in network order. The caller has checked that they are there.
 #[inline]
 pub(crate) fn read_u32(bytes: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    let mut octets = [0; 4];
+    octets.copy_from_slice(&bytes[at..at + 4]);
+    u32::from_be_bytes(octets)
 }
 
 /// The IPv6 address at `at`. The caller has checked that its 16 octets are there.

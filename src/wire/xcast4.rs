@@ -56,7 +56,7 @@ pub struct Header<'a> {
 
 impl<'a> Header<'a> {
     /// Checks the header at the start of `bytes`, the payload of an IPv4 packet.
-    #[inline]
+    #[inline(always)]
     pub fn parse(bytes: &'a [u8]) -> Result<Header<'a>, Malformed> {
         let Some(fixed) = bytes.first_chunk::<FIXED_LEN>() else {
             return Err(match bytes.first() {
@@ -183,6 +183,12 @@ pub(crate) fn pruning(header: &[u8], live: u128) -> Pruning {
         anonymous: fixed[0] & ANONYMOUS != 0,
         others,
     }
+}
+
+/// Whether a header has no flags, so that it lists addresses alone.
+#[inline]
+pub(crate) fn lists_addresses_alone(header: &[u8]) -> bool {
+    header.first() == Some(&(VERSION << 4))
 }
 
 /// Where the lists begin of a header for `count` destinations.

@@ -44,6 +44,8 @@ enum Purpose {
     Named,
     /// It was gone.
     Lost,
+    /// It may stand next to this peer, which has lost that side.
+    Next,
 }
 
 /// What was stored: contacts, of which those that cannot be believed are left out.
@@ -77,6 +79,7 @@ impl Ring {
             .map(|leaf| leaf.contact.id)
             .collect();
         silent.into_iter().for_each(|peer| self.suspect(peer, now));
+        self.settle_zone(now);
         self.keep_contacts(now);
     }
 
@@ -178,6 +181,11 @@ impl Ring {
         }
     }
 
+    /// Somebody may stand next to this peer: if so, each is to know the other's leaf set.
+    pub(super) fn ask_to_be_next(&mut self, contact: Contact, now: Time) {
+        self.ping(alloc::vec![contact], Purpose::Next, now);
+    }
+
     /// Pings them all by one output.
     fn ping(&mut self, contacts: Vec<Contact>, purpose: Purpose, now: Time) {
         let nonce = self.next_nonce();
@@ -229,8 +237,16 @@ impl Ring {
         if let Some(leaf) = self.leaves.find_mut(sender.id) {
             leaf.confirmed = now.time;
         }
-        if check.purpose == Purpose::Lost {
-            self.look_up_from(sender.clone(), self.position, Goal::Merge, now);
+        match check.purpose {
+            Purpose::Lost => {
+                let first = alloc::vec![sender.clone()];
+                self.look_up_from(first, self.position, Goal::Merge, now);
+            }
+            Purpose::Next => {
+                let ask = Message::AskLeaves { me: self.me.clone() };
+                self.send(sender.endpoint(), &ask, Class::Immediate);
+            }
+            Purpose::Silent | Purpose::Named => {}
         }
     }
 
@@ -264,6 +280,7 @@ impl Ring {
     fn give_up(&mut self, contact: Contact, purpose: Purpose, now: Time) {
         let id = contact.id;
         self.is_gone(id, now);
+        self.fingers.remove(id);
         if purpose == Purpose::Silent {
             self.remember_lost(contact);
         }
@@ -315,6 +332,7 @@ impl Ring {
     /// The leaf set is another.
     pub(super) fn neighbors_changed(&mut self, now: Time) {
         self.announce = true;
+        self.settle_zone(now);
         self.repair_soon(now);
         self.out.event(Event::NeighborsChanged);
     }

@@ -40,6 +40,8 @@ pub(super) enum Goal {
     Finger,
     /// To see whether a peer that is back is part of the same ring.
     Merge,
+    /// To know who stands in front of this peer, which has lost that side.
+    Predecessor,
 }
 
 /// A lookup under way.
@@ -96,6 +98,21 @@ impl Lookup {
         self.stack.push(Candidate { contact, depth });
     }
 
+    /// Of those that have answered, who stands nearest in front of `me`.
+    fn nearest_before(&self, me: RingId) -> Option<&Contact> {
+        let given = self.asked.iter().filter(|asked| asked.state == Answer::Given);
+        let distance = |contact: &&Contact| contact.position().clockwise_from(me);
+        given.map(|asked| &asked.contact).max_by_key(distance)
+    }
+
+    /// Whether a peer need not be asked: another has answered that must know more.
+    fn is_passed(&self, contact: &Contact, me: RingId) -> bool {
+        let far = |contact: &Contact| contact.position().clockwise_from(me);
+        self.goal == Goal::Predecessor
+            && (self.dead.contains(&contact.id)
+                || self.nearest_before(me).is_some_and(|nearest| far(nearest) >= far(contact)))
+    }
+
     fn waits_until(&self) -> Option<Time> {
         let waits = self.asked.iter().filter_map(|asked| match asked.state {
             Answer::Awaited(until) | Answer::Checking(until) => Some(until),
@@ -108,22 +125,26 @@ impl Lookup {
 impl Ring {
     /// Begins a lookup with what is known here.
     pub(super) fn look_up(&mut self, key: RingId, goal: Goal, now: Now) {
-        self.begin(key, goal, None, now);
+        self.begin(key, goal, Vec::new(), now);
     }
 
-    /// Begins a lookup with one peer.
-    pub(super) fn look_up_from(&mut self, first: Contact, key: RingId, goal: Goal, now: Now) {
-        self.begin(key, goal, Some(first), now);
+    /// Begins a lookup with these peers, the last one first.
+    pub(super) fn look_up_from(&mut self, first: Vec<Contact>, key: RingId, goal: Goal, now: Now) {
+        self.begin(key, goal, first, now);
     }
 
-    fn begin(&mut self, key: RingId, goal: Goal, first: Option<Contact>, now: Now) {
+    fn begin(&mut self, key: RingId, goal: Goal, first: Vec<Contact>, now: Now) {
         if goal != Goal::Join && !self.is_member() {
             return self.tell_failure(&goal, key, Failure::NotJoined);
         }
         if self.lookups.len() >= LOOKUPS_MAX {
             return self.tell_failure(&goal, key, Failure::Busy);
         }
-        let dead = if goal == Goal::Join { alloc::vec![self.me.id] } else { Vec::new() };
+        let dead = match goal {
+            Goal::Join => alloc::vec![self.me.id],
+            Goal::Predecessor => self.gone.iter().rev().map(|(id, _)| *id).take(DEAD_MAX).collect(),
+            _ => Vec::new(),
+        };
         let deadline = now.time + self.config.lookup_timeout;
         let mut lookup = Lookup {
             key,
@@ -137,10 +158,8 @@ impl Ring {
             rounds: 0,
             timeouts: 0,
         };
-        if let Some(first) = first {
-            lookup.rounds = 1;
-            lookup.push(first, 1);
-        }
+        lookup.rounds = u32::from(!first.is_empty());
+        first.into_iter().for_each(|contact| lookup.push(contact, 1));
         self.advance(lookup, now);
     }
 
@@ -204,7 +223,7 @@ impl Ring {
             Some(asked) => asked.state == Answer::Late && asked.tries < 3,
             None => lookup.asked.len() < ASKED_MAX,
         };
-        if contact.id == self.me.id || !may_ask {
+        if contact.id == self.me.id || !may_ask || lookup.is_passed(&contact, self.position) {
             return;
         }
         let tries = place.map_or(0, |place| lookup.asked.swap_remove(place).tries);
@@ -302,7 +321,8 @@ impl Ring {
         }
         let again = now.time + self.round_trip.timeout() / 2;
         let asked = &mut lookup.asked[place];
-        asked.state = if checking { Answer::Checking(again) } else { Answer::Given };
+        let is_asked_again = checking && lookup.goal != Goal::Predecessor;
+        asked.state = if is_asked_again { Answer::Checking(again) } else { Answer::Given };
         let depth = asked.depth + 1;
         self.fingers.offer(&asked.contact, self.leaves.reach());
         for node in nodes.iter().rev() {
@@ -315,6 +335,9 @@ impl Ring {
 
     /// What follows when the owner is known.
     fn found(&mut self, lookup: Lookup, owner: Contact, hops: u32, now: Now) {
+        if lookup.goal == Goal::Predecessor && owner.id == self.me.id {
+            return self.end_search(&lookup, now.time);
+        }
         let Lookup { key, goal, timeouts, .. } = lookup;
         match goal {
             Goal::User { request } => {
@@ -327,7 +350,7 @@ impl Ring {
             Goal::Return => self.give_back(key, &owner, now.time),
             Goal::Join => self.ask_to_join(&owner, now.time),
             Goal::Finger => self.fill_on(now),
-            Goal::Merge => {
+            Goal::Merge | Goal::Predecessor => {
                 if owner.id != self.me.id {
                     self.meet(&owner, now.time);
                     self.announce_to(alloc::vec![owner.endpoint()], false, Class::Immediate);
@@ -338,9 +361,16 @@ impl Ring {
 
     fn fail(&mut self, lookup: &Lookup, now: Now) {
         self.tell_failure(&lookup.goal, lookup.key, Failure::TimedOut);
-        if lookup.goal == Goal::Finger {
-            self.fill_on(now);
+        match lookup.goal {
+            Goal::Finger => self.fill_on(now),
+            Goal::Predecessor => self.end_search(lookup, now.time),
+            _ => {}
         }
+    }
+
+    /// Everybody has been asked who could know the predecessor.
+    fn end_search(&mut self, lookup: &Lookup, now: Time) {
+        self.found_predecessor(lookup.nearest_before(self.position).cloned(), now);
     }
 
     pub(super) fn tell_failure(&mut self, goal: &Goal, key: RingId, reason: Failure) {
@@ -363,7 +393,7 @@ impl Ring {
             self.filling = false;
         }
         match known {
-            Some(known) => self.look_up_from(known, key, Goal::Finger, now),
+            Some(known) => self.look_up_from(alloc::vec![known], key, Goal::Finger, now),
             None => self.look_up(key, Goal::Finger, now),
         }
     }

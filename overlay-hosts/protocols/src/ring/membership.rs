@@ -95,6 +95,8 @@ impl Ring {
     /// Part of the ring from now on.
     fn enter(&mut self, now: Time) {
         self.state = State::Member;
+        self.after = self.leaves.predecessor();
+        self.settle_zone(now);
         let first = |ring: &mut Ring, interval| now + ring.random.up_to(interval);
         self.timers.heartbeat = first(self, self.config.heartbeat);
         self.timers.finger = first(self, self.config.finger_interval);
@@ -297,6 +299,7 @@ impl Ring {
         for timer in [
             &mut self.timers.heartbeat,
             &mut self.timers.finger,
+            &mut self.timers.seek,
             &mut self.timers.probe,
             &mut self.timers.repair,
         ] {

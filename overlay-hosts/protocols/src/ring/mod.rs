@@ -6,7 +6,8 @@
 //! 2. **Leaf set** (`leaf_set`, `liveness`): r neighbors on each side. One heartbeat to all of
 //!    them is one output, and carries a digest of the sender's leaf set; who has seen another asks
 //!    for it. A peer heard of from others is pinged before it is believed in; one that is silent,
-//!    or that somebody reports, is pinged before it is given up, and then reported in turn.
+//!    or that somebody reports, is pinged before it is given up, and then reported in turn. Who has
+//!    lost all predecessors looks for them by its fingers (`zone`).
 //! 3. **Lookup** (`routing`, `lookup`): iterative. Who looks something up asks one peer after
 //!    the other, each names nearer ones, and the last answer is the owner's own: a dead owner never
 //!    answers. Who does not answer is named in the next question; its heir pings it at once, and
@@ -35,6 +36,7 @@ mod round_trip;
 mod routing;
 mod storage;
 mod view;
+mod zone;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -84,6 +86,8 @@ pub struct Ring {
     nonce: u32,
     state: State,
     leaves: LeafSet,
+    /// Where its zone begins.
+    after: RingId,
     fingers: Fingers,
     round_trip: RoundTrip,
     slots: Vec<Slot>,
@@ -111,6 +115,8 @@ pub struct Ring {
 struct Timers {
     heartbeat: Time,
     finger: Time,
+    /// When a side that is lost is looked for.
+    seek: Time,
     probe: Time,
     repair: Time,
     cache: Time,
@@ -131,6 +137,7 @@ impl Ring {
             out: Outbox::default(),
             state: State::Outside,
             leaves: LeafSet::new(position, config.half()),
+            after: position,
             fingers: Fingers::new(position),
             round_trip: RoundTrip::new(config.hop_timeout),
             slots: Vec::new(),
@@ -145,6 +152,7 @@ impl Ring {
             timers: Timers {
                 heartbeat: never,
                 finger: never,
+                seek: never,
                 probe: never,
                 repair: never,
                 cache: now.time,
@@ -200,6 +208,9 @@ impl Ring {
         if self.timers.finger <= now.time {
             self.refresh_finger(now);
         }
+        if self.timers.seek <= now.time {
+            self.seek_predecessor(now);
+        }
         if self.timers.probe <= now.time {
             self.probe_lost(now.time);
         }
@@ -218,6 +229,7 @@ impl Ring {
         let periodic = [
             (self.timers.heartbeat, "heartbeat"),
             (self.timers.finger, "finger"),
+            (self.timers.seek, "seek"),
             (self.timers.probe, "probe"),
             (self.timers.repair, "repair"),
             (self.state.due(), "join or leave"),

@@ -67,7 +67,7 @@ impl Ring {
     }
 
     fn zone_range(&self) -> Range {
-        Range { after: self.leaves.predecessor(), up_to: self.position }
+        Range { after: self.after, up_to: self.position }
     }
 
     /// Stores a value in a new version, here and at the replicas.

@@ -21,11 +21,6 @@ pub(super) struct Directions {
 }
 
 impl Ring {
-    /// Whether a key lies in this peer's zone (seed 003 paragraph 0041).
-    pub fn owns(&self, key: RingId) -> bool {
-        self.is_member() && key.is_in(self.leaves.predecessor(), self.position)
-    }
-
     /// The way to a key for somebody whom `dead` do not answer: these are pinged, and passed over
     /// unless that has shown lately that they are there.
     pub(super) fn directions(&mut self, key: RingId, dead: &[PeerId], now: Time) -> Directions {

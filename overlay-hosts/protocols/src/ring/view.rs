@@ -45,11 +45,6 @@ impl Ring {
         self.is_member()
     }
 
-    /// Where its zone begins: (this, its position]; the whole ring if both are equal.
-    pub fn zone_after(&self) -> RingId {
-        self.leaves.predecessor()
-    }
-
     /// The next peer counter-clockwise, if there is any.
     pub fn predecessor(&self) -> Option<&Contact> {
         self.leaves.all().last().map(|leaf| &leaf.contact)

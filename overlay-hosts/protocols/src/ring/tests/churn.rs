@@ -18,6 +18,35 @@ fn crashed_peers_are_missed_and_their_zones_taken_over() {
     }
 }
 
+/// Who owns a key by what all say themselves.
+fn owners(net: &Net, key: RingId) -> usize {
+    let there = net.nodes.iter().flatten();
+    there.filter(|node| node.ring().owns(key)).count()
+}
+
+/// More peers in a row crash than a side of a leaf set has, so that on both sides of the gap a whole
+/// side is lost.
+#[test]
+fn a_side_that_is_lost_is_found_again_and_nobody_takes_the_ring_for_its_own() {
+    for seed in 0..6 {
+        let mut net = ring_of(64, seed, &config());
+        net.run(30 * SECOND);
+        let mut random = Random::new(seed, 11);
+        let all = sorted(&net);
+        let (first, gap) = (random.below(64) as usize, 4 + seed as usize % 3);
+        (first..first + gap).for_each(|index| net.crash(all[index % 64].1));
+        for second in 0..40 {
+            net.run(SECOND);
+            for (position, _) in &all {
+                let owners = owners(&net, *position);
+                assert!(owners <= 1, "seed {seed}, second {second}: {owners} own {position}");
+            }
+        }
+        assert!(is_right(&net, 4), "seed {seed}");
+        look_up_right(&mut net, 10, seed);
+    }
+}
+
 #[test]
 fn a_lookup_finds_the_heir_of_an_owner_that_has_just_crashed() {
     for seed in 0..12 {

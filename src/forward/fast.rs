@@ -1,0 +1,385 @@
+//! The fast path: most packets, in as few steps as it takes.
+//!
+//! Most packets are IPv4 without options, list addresses alone, carry UDP or TCP, and lead to neighbors
+//! that are resolved and handle Xcast, or are destinations themselves. What holds for all of them needs no
+//! decision: they come to the same copies and counters as on the path for all packets, which is what
+//! they must come to. Whatever else there is about a packet, [`read`] or [`forward`] leaves it to
+//! that path, and has changed nothing.
+
+use std::net::Ipv4Addr;
+
+use super::cache::Key;
+use super::notice;
+use super::output::{Heads, Output, TRANSPORT_LEN};
+use super::packet::Packet;
+use super::partition::Route;
+use super::reason::DropReason;
+use super::replica::{Form, LINK_HEADER_LEN, Replica, Span, Target};
+use super::reverse_path_holds;
+use super::rewrite::Made;
+use super::scratch::Part;
+use crate::fib::{Entry, Fib, Rewrite};
+use crate::wire::checksum::Sum;
+use crate::wire::ipv4::{self, Readdressing, field, protocol};
+use crate::wire::xcast4::{self, bit};
+use crate::wire::{Pruning, read_u16, read_u32};
+
+/// Octets that every packet of this path has: IP header, Xcast header with one destination, and so much
+/// of the transport header.
+const SHORTEST: usize = ipv4::HEADER_LEN + xcast4::header_len(1, false, false) + TRANSPORT_LEN;
+/// What a unicast copy has of its own.
+const UNICAST_LEN: usize = LINK_HEADER_LEN + ipv4::HEADER_LEN + TRANSPORT_LEN;
+/// The longest that a copy in Xcast form has of its own: what is in front of the list.
+const FRONT_LEN_MAX: usize = LINK_HEADER_LEN + ipv4::HEADER_LEN + xcast4::FIXED_LEN + 16;
+
+const _: () = assert!(LINK_HEADER_LEN + SHORTEST >= FRONT_LEN_MAX);
+
+/// A packet that seems to be like most. All offsets are in its buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plain {
+    ip: usize,
+    /// Where the destinations begin.
+    list: usize,
+    /// The transport header.
+    transport: usize,
+    end: usize,
+    pub(super) source: u32,
+    pub(super) live: u128,
+    channel: u32,
+    /// Where the transport header has its checksum.
+    checksum_at: u8,
+    /// It has none if that is 0.
+    is_udp: bool,
+}
+
+impl Plain {
+    /// The octets of the list.
+    #[inline]
+    pub(super) fn list<'b>(&self, buffer: &'b [u8]) -> &'b [u8] {
+        &buffer[self.list..self.transport]
+    }
+
+    /// What a partition of the packet is kept by. For one destination it does not pay.
+    #[inline]
+    pub(super) fn key<'b>(&self, buffer: &'b [u8]) -> Option<Key<'b>> {
+        if self.is_alone() {
+            return None;
+        }
+        let header = &buffer[self.ip + ipv4::HEADER_LEN..self.transport];
+        Key::new(Ipv4Addr::from(self.source).into(), self.channel.into(), header)
+    }
+
+    /// Whether one destination is left.
+    #[inline]
+    fn is_alone(&self) -> bool {
+        self.live.count_ones() == 1
+    }
+
+    fn unicast_len(&self) -> usize {
+        ipv4::HEADER_LEN + self.end - self.transport
+    }
+
+    fn xcast_len(&self) -> usize {
+        self.end - self.ip
+    }
+}
+
+/// Reads a packet that is like most; `None`: it is to be looked at closely.
+#[inline(always)]
+pub(super) fn read(fib: &Fib, packet: &Packet<'_>) -> Option<Plain> {
+    let port = fib.port(packet.port?)?;
+    let ip = packet.start;
+    let bytes = packet.buffer.get(ip..)?;
+    let first = bytes.first_chunk::<SHORTEST>()?;
+    let total = usize::from(read_u16(first, field::TOTAL_LENGTH));
+    let may_pass = fib.is_plain()
+        && port.tunnel.is_none()
+        && ip >= LINK_HEADER_LEN
+        && (port.accept_group_frames || !packet.to_group);
+    let ip_is_plain = first[0] == 0x45
+        && first[field::PROTOCOL] == fib.code_points().ip_protocol
+        && read_u16(first, field::FLAGS) & 0x3fff == 0
+        && first[field::TTL] > 1
+        && read_u32(first, field::DESTINATION) == fib.code_points().all_routers_v4.to_bits()
+        && ipv4::is_checked(first);
+    if !may_pass || !ip_is_plain || !xcast4::lists_addresses_alone(&first[ipv4::HEADER_LEN..]) {
+        return None;
+    }
+    let header = xcast4::Header::parse(bytes.get(ipv4::HEADER_LEN..total)?).ok()?;
+    let checksum_at = match header.protocol() {
+        protocol::UDP => 6,
+        protocol::TCP => 16,
+        _ => return None,
+    };
+    let (live, source) = (header.bitmap(), read_u32(first, field::SOURCE));
+    let transport = ip + ipv4::HEADER_LEN + header.header_len();
+    if live == 0 || is_link_local(source) || ip + total < transport + TRANSPORT_LEN {
+        return None;
+    }
+    Some(Plain {
+        ip,
+        list: transport - 4 * header.count(),
+        transport,
+        end: ip + total,
+        source,
+        live,
+        channel: header.channel(),
+        checksum_at,
+        is_udp: header.protocol() == protocol::UDP,
+    })
+}
+
+/// Whether an address is of 169.254.0.0/16.
+#[inline]
+pub(super) fn is_link_local(address: u32) -> bool {
+    address >> 16 == 0xa9fe
+}
+
+/// Does all that is to be done for a packet; or nothing, and returns false.
+#[inline]
+pub(super) fn forward(
+    fib: &Fib,
+    packet: &mut Packet<'_>,
+    plain: &Plain,
+    Route { source, entries, cached }: Route<'_>,
+    out: &mut Output,
+) -> bool {
+    let Some(id) = packet.port else { return false };
+    let Some(port) = fib.port(id) else { return false };
+    let came_from = *fib.entry(source);
+    if came_from == Entry::Bad || !reverse_path_holds(fib, port.reverse_path, id, came_from) {
+        return false;
+    }
+    if !out.has_room() {
+        return false;
+    }
+    let answerable = notice::is_answerable_to(came_from);
+    let lost = match (entries, cached) {
+        ([only], _) => {
+            let Some(part) = Part::of(fib.leads()[*only as usize], plain.live) else {
+                return false;
+            };
+            if !suits(fib, plain, &part) {
+                return false;
+            }
+            let Output { heads, replicas, .. } = out;
+            let parts = std::iter::once(part);
+            replicate(fib, packet, plain, answerable, parts, (heads, replicas))
+        }
+        _ => {
+            let parts = &mut out.scratch.parts;
+            match cached {
+                Some(place) => parts.fill(out.cache.parts(place)),
+                None if parts.sort(fib.leads(), plain.live, entries) != 0 => return false,
+                None => {}
+            }
+            if !parts.all().all(|part| suits(fib, plain, &part)) {
+                return false;
+            }
+            match cached {
+                Some(_) => out.counters.partition_cache_hits += 1,
+                None => {
+                    let key = plain.key(packet.buffer);
+                    key.inspect(|key| out.cache.keep(key, source, parts));
+                }
+            }
+            let Output { scratch, heads, replicas, .. } = out;
+            let parts = scratch.parts.all();
+            replicate(fib, packet, plain, answerable, parts, (heads, replicas))
+        }
+    };
+    out.counters.received(packet.port, plain.xcast_len());
+    out.counters.destinations_received += u64::from(plain.live.count_ones());
+    out.counters.packets_forwarded += 1;
+    if lost != 0 {
+        out.drop_late(DropReason::TransmitFailed, lost);
+    }
+    true
+}
+
+/// Whether the copies of a part can simply be sent.
+#[inline(always)]
+fn suits(fib: &Fib, plain: &Plain, part: &Part) -> bool {
+    let adjacency = fib.adjacency(part.adjacency);
+    let length = match is_unicast(part) {
+        true => plain.unicast_len(),
+        false => plain.xcast_len(),
+    };
+    let way = adjacency.plain;
+    length <= way.mtu as usize && (part.behind == 0 || way.speaks_xcast)
+}
+
+/// Whether each destination of a part has a copy of its own.
+#[inline(always)]
+fn is_unicast(part: &Part) -> bool {
+    part.behind == 0 || (part.behind | part.direct).count_ones() == 1
+}
+
+/// Makes the copies: each has of its own what differs, and shares the rest of the received packet, but
+/// for the last one, which is made in the received buffer. Returns those for which there was no room.
+#[inline(always)]
+fn replicate(
+    fib: &Fib,
+    packet: &mut Packet<'_>,
+    plain: &Plain,
+    answerable: bool,
+    parts: impl ExactSizeIterator<Item = Part>,
+    (heads, replicas): (&mut Heads, &mut Vec<Replica>),
+) -> u128 {
+    let copies = Copies::new(packet.buffer, plain);
+    let (mut parts_left, mut list_is_shared, mut lost) = (parts.len(), false, 0);
+    for part in parts {
+        parts_left -= 1;
+        let adjacency = fib.adjacency(part.adjacency);
+        adjacency.mark_used();
+        let (rewrite, target) = (&adjacency.plain.rewrite, Target::Port(adjacency.port));
+        let (index, adjacency) = (packet.index, Some(part.adjacency));
+        let mut keep = |form, live, made: Option<Made>| {
+            let Some(Made { in_place, head, tail }) = made else { return lost |= live };
+            let packet = index;
+            replicas.push(Replica {
+                packet,
+                target,
+                adjacency,
+                form,
+                live,
+                answerable,
+                in_place,
+                head,
+                tail,
+            });
+        };
+        let mut rest = part.behind | part.direct;
+        if !is_unicast(&part) {
+            let is_last = parts_left == 0;
+            keep(Form::Xcast, rest, copies.xcast(rest, rewrite, is_last, packet.buffer, heads));
+            list_is_shared = true;
+            continue;
+        }
+        while rest != 0 {
+            let place = rest.leading_zeros() as usize;
+            let one = if rest.count_ones() == 1 { rest } else { bit(place) };
+            rest ^= one;
+            // In place it would lie over the list.
+            let is_last = parts_left == 0 && rest == 0 && !list_is_shared;
+            keep(Form::Unicast, one, copies.unicast(place, rewrite, is_last, packet.buffer, heads));
+        }
+    }
+    lost
+}
+
+/// What the copies of a packet have in common.
+struct Copies<'a> {
+    plain: &'a Plain,
+    /// The IP header, and the start of the transport header.
+    start: [u8; ipv4::HEADER_LEN + TRANSPORT_LEN],
+    /// Of unicast copies.
+    readdressing: Readdressing,
+    /// What the transport header's checksum is the complement of, without the destination, if it has one.
+    transport: Option<Sum>,
+    /// Of copies in Xcast form: what the octets from the TTL to the checksum become.
+    lowered: [u8; 4],
+    pruning: Pruning,
+}
+
+impl Copies<'_> {
+    #[inline(always)]
+    fn new<'a>(buffer: &[u8], plain: &'a Plain) -> Copies<'a> {
+        let mut start = [0; ipv4::HEADER_LEN + TRANSPORT_LEN];
+        let (ip, transport) = start.split_at_mut(ipv4::HEADER_LEN);
+        ip.copy_from_slice(&buffer[plain.ip..][..ipv4::HEADER_LEN]);
+        transport.copy_from_slice(&buffer[plain.transport..][..TRANSPORT_LEN]);
+        let (length, ttl) = (plain.unicast_len() as u16, ip[field::TTL] - 1);
+        let protocol = if plain.is_udp { protocol::UDP } else { protocol::TCP };
+        let check = read_u16(transport, plain.checksum_at.into());
+        let group = read_u32(ip, field::DESTINATION);
+        let is_alone = plain.is_alone();
+        Copies {
+            plain,
+            readdressing: Readdressing::new(ip, length, ttl, protocol),
+            transport: (check != 0 || !plain.is_udp)
+                .then(|| Sum::default().double(!group).word(!check)),
+            lowered: if is_alone { [0; 4] } else { ipv4::lowered(ip) },
+            pruning: match is_alone {
+                true => Pruning::default(),
+                false => xcast4::pruning(&buffer[plain.ip + ipv4::HEADER_LEN..], plain.live),
+            },
+            start,
+        }
+    }
+
+    /// A unicast copy for destination `place` of the list.
+    #[inline(always)]
+    fn unicast(
+        &self,
+        place: usize,
+        rewrite: &Rewrite,
+        in_place: bool,
+        buffer: &mut [u8],
+        heads: &mut Heads,
+    ) -> Option<Made> {
+        let plain = self.plain;
+        let address = read_u32(buffer, plain.list + 4 * place);
+        let (made, head) = match in_place {
+            true => {
+                let start = plain.transport + TRANSPORT_LEN - UNICAST_LEN;
+                (Made::in_place(start, plain.end), &mut buffer[start..])
+            }
+            false => {
+                let (head, octets) = heads.take(UNICAST_LEN)?;
+                let tail = Span::new(plain.transport + TRANSPORT_LEN, plain.end);
+                (Made { in_place: false, head, tail }, octets)
+            }
+        };
+        let head = head.first_chunk_mut::<UNICAST_LEN>()?;
+        let (link, rest) = head.split_at_mut(LINK_HEADER_LEN);
+        link.copy_from_slice(rewrite);
+        rest.copy_from_slice(&self.start);
+        self.readdressing.apply(rest, address.into());
+        if let Some(sum) = self.transport {
+            let check = match sum.double(address).checksum() {
+                0 if plain.is_udp => 0xffff,
+                check => check,
+            };
+            let at = ipv4::HEADER_LEN + usize::from(plain.checksum_at);
+            rest[at..at + 2].copy_from_slice(&check.to_be_bytes());
+        }
+        Some(made)
+    }
+
+    /// A copy in Xcast form for the destinations `live`. The list is that of the packet, whichever are
+    /// live.
+    #[inline(always)]
+    fn xcast(
+        &self,
+        live: u128,
+        rewrite: &Rewrite,
+        in_place: bool,
+        buffer: &mut [u8],
+        heads: &mut Heads,
+    ) -> Option<Made> {
+        let plain = self.plain;
+        let start = plain.ip - LINK_HEADER_LEN;
+        if in_place {
+            let xcast = self.forwarded(&mut buffer[start..plain.list], rewrite);
+            self.pruning.apply(xcast, live);
+            return Some(Made::in_place(start, plain.end));
+        }
+        // As many octets as the longest has are there in any case.
+        let (head, octets) = heads.take(FRONT_LEN_MAX)?;
+        octets.copy_from_slice(&buffer[start..][..FRONT_LEN_MAX]);
+        self.pruning.apply_wide(self.forwarded(octets, rewrite), live);
+        let head = Span { len: (plain.list - start) as u32, ..head };
+        Some(Made { in_place: false, head, tail: Span::new(plain.list, plain.end) })
+    }
+
+    /// Completes what is in front of the Xcast header of a copy, which it returns.
+    #[inline(always)]
+    fn forwarded<'h>(&self, head: &'h mut [u8], rewrite: &Rewrite) -> &'h mut [u8] {
+        let (link, rest) = head.split_at_mut(LINK_HEADER_LEN);
+        let (ip, xcast) = rest.split_at_mut(ipv4::HEADER_LEN);
+        link.copy_from_slice(rewrite);
+        ip[field::TTL..][..4].copy_from_slice(&self.lowered);
+        xcast
+    }
+}
