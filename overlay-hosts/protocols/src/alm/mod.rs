@@ -6,7 +6,8 @@
 //!
 //! ```text
 //!  Problem ─► amcast ──► adjust ─┐
-//!          └► critical ► adjust ─┴─► plan: the better one, helpers without use taken out
+//!          └► critical ► adjust ─┴─► plan: the better one, helpers without use taken out;
+//!               ▲ search ◄─┘          search: in small sessions, parts of it grown anew
 //!
 //!  Session ─► propose: plan, or what is left of the tree mended ─► asks ─► Degrees of each host
 //! ```
@@ -23,6 +24,7 @@ mod adjust;
 mod degrees;
 mod growth;
 mod layout;
+mod search;
 mod session;
 mod tree;
 
@@ -216,7 +218,8 @@ pub fn critical<N: Network>(problem: &Problem<'_, N>) -> Result<Tree, PlanError>
 }
 
 /// The better of AMCast and the critical node algorithm, both adjusted (paragraph 0090: no session is worse off
-/// than by its own members alone).
+/// than by its own members alone). For [`Objective::Height`] and up to 50 members, parts of the latter's tree
+/// are also grown anew with other helpers, as long as that makes it better.
 ///
 /// # Errors
 /// [`PlanError::Degrees`].
@@ -238,6 +241,10 @@ fn better_plan<N: Network>(problem: &Problem<'_, N>, own: &Tree) -> Result<Tree,
     }
     let mut helped = critical(problem)?;
     adjust(problem, &mut helped);
+    let is_searched = problem.config.objective == Objective::Height;
+    if is_searched && problem.members <= search::SEARCHED_MAX {
+        search::search(problem, &mut helped);
+    }
     let is_better = helped.score(problem) < own.score(problem);
     Ok(if is_better { helped } else { own.clone() })
 }

@@ -171,6 +171,34 @@ fn a_plan_is_never_worse_than_by_the_members_alone_and_the_same_each_time() {
 }
 
 #[test]
+fn small_trees_are_searched_for_better_ones() {
+    let (mut before, mut after) = (0, 0);
+    for seed in 0..40 {
+        let mut random = Random::new(seed, 0x616c_6d38);
+        let members = 2 + random.below(24) as usize;
+        let places = members + 100;
+        let network = Plane::any(places, 80_000, &mut random);
+        let degrees = degrees(places, &mut random);
+        let config = Config::default();
+        let problem = Problem::new(&network, &config, &degrees, members).unwrap();
+        let mut first = critical(&problem).unwrap();
+        adjust(&problem, &mut first);
+        let mut found = first.clone();
+        search::search(&problem, &mut found);
+        check(&problem, &found);
+        assert!(found.score(&problem) <= first.score(&problem), "seed {seed}");
+        // Hosts help only if the configuration lets them.
+        for place in members..places {
+            let can_help = degrees[place] >= config.helper_degree;
+            assert!(can_help || !found.contains(place), "seed {seed}: {place}");
+        }
+        assert_eq!(plan(&problem).unwrap(), plan(&problem).unwrap(), "seed {seed}");
+        (before, after) = (before + first.height(), after + found.height());
+    }
+    assert!(after < before - before / 100, "{before} µs before, {after} µs after");
+}
+
+#[test]
 fn a_tree_is_mended_where_it_is_broken_and_nowhere_else() {
     for seed in 0..100 {
         let mut random = Random::new(seed, 0x616c_6d36);
