@@ -188,8 +188,8 @@ fn small_trees_are_searched_for_better_ones() {
         check(&problem, &found);
         assert!(found.score(&problem) <= first.score(&problem), "seed {seed}");
         // Hosts help only if the configuration lets them.
-        for place in members..places {
-            let can_help = degrees[place] >= config.helper_degree;
+        for (place, degree) in degrees.iter().enumerate().skip(members) {
+            let can_help = *degree >= config.helper_degree;
             assert!(can_help || !found.contains(place), "seed {seed}: {place}");
         }
         assert_eq!(plan(&problem).unwrap(), plan(&problem).unwrap(), "seed {seed}");
