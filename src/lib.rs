@@ -15,7 +15,8 @@
 //!                                   └─ counters, drop reasons ─► control (socket, show)
 //! ```
 //!
-//! The rooms, from the inside out; each may use those above it only:
+//! The rooms, from the inside out; each may use those above it only (and all [`io::prefetch`], which
+//! changes nothing but time):
 //!
 //! | room | owns |
 //! | --- | --- |
