@@ -37,9 +37,8 @@ impl Adjacency {
     ) -> Adjacency {
         let plain = match (rewrite, capability) {
             (None, _) | (_, Capability::Tunnel) => PlainWay::default(),
-            (Some(rewrite), Capability::Capable) => PlainWay { rewrite, mtu, speaks_xcast: true },
-            (Some(rewrite), Capability::Incapable) => {
-                PlainWay { rewrite, mtu, speaks_xcast: false }
+            (Some(rewrite), capability) => {
+                PlainWay { rewrite, mtu, speaks_xcast: capability == Capability::Capable }
             }
         };
         Adjacency { port, address, rewrite, capability, plain, used: AtomicBool::new(false) }

@@ -128,10 +128,7 @@ impl<const ROOT: u32, const SLOT: u32> Poptrie<ROOT, SLOT> {
     /// Where the first word of a chunk is that is read for an address.
     #[inline]
     fn first_place<B: Bits>(address: B) -> usize {
-        match SLOT {
-            0 => 0,
-            _ => address.top(ROOT + SLOT) & ((1 << SLOT) - 1),
-        }
+        address.top(ROOT + SLOT) & ((1 << SLOT) - 1)
     }
 
     /// Looks all `addresses` up, the first ones of `values` receiving the results.
@@ -162,9 +159,7 @@ impl<const ROOT: u32, const SLOT: u32> Poptrie<ROOT, SLOT> {
             if *word & NODE != 0 {
                 *word = Self::first_word(lane, *address);
                 any |= *word;
-                if *word & NODE != 0 {
-                    fetch(lane, (*word & !NODE) as usize);
-                }
+                fetch_node(lane, *word);
             }
         }
         let mut depth = ROOT + SLOT;
@@ -174,9 +169,7 @@ impl<const ROOT: u32, const SLOT: u32> Poptrie<ROOT, SLOT> {
                 if *word & NODE != 0 {
                     *word = descend(lane, *word, address.six(depth));
                     any |= *word;
-                    if *word & NODE != 0 {
-                        fetch(lane, (*word & !NODE) as usize);
-                    }
+                    fetch_node(lane, *word);
                 }
             }
             depth += 6;
@@ -189,6 +182,14 @@ impl<const ROOT: u32, const SLOT: u32> Poptrie<ROOT, SLOT> {
 fn fetch(lines: &[Line], place: usize) {
     if let Some(line) = lines.get(place / LINE) {
         prefetch(line);
+    }
+}
+
+/// Has the node fetched that a word is the place of, if it is.
+#[inline]
+fn fetch_node(lines: &[Line], word: u32) {
+    if word & NODE != 0 {
+        fetch(lines, (word & !NODE) as usize);
     }
 }
 

@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use super::cache::Key;
 use super::notice;
 use super::output::{Heads, Output, TRANSPORT_LEN};
-use super::packet::Packet;
+use super::packet::{Packet, TransportChecksum, transport_checksum};
 use super::partition::Route;
 use super::reason::DropReason;
 use super::replica::{Form, LINK_HEADER_LEN, Replica, Span, Target};
@@ -46,10 +46,10 @@ pub(super) struct Plain {
     pub(super) source: u32,
     pub(super) live: u128,
     channel: u32,
-    /// Where the transport header has its checksum.
-    checksum_at: u8,
-    /// It has none if that is 0.
-    is_udp: bool,
+    /// Of the transport header: UDP or TCP.
+    protocol: u8,
+    /// Where that has its checksum.
+    checksum_at: usize,
 }
 
 impl Plain {
@@ -66,7 +66,7 @@ impl Plain {
             return None;
         }
         let header = &buffer[self.ip + ipv4::HEADER_LEN..self.transport];
-        Key::new(Ipv4Addr::from(self.source).into(), self.channel.into(), header)
+        Key::new(Ipv4Addr::from_bits(self.source).into(), self.channel.into(), header)
     }
 
     /// Whether one destination is left.
@@ -106,16 +106,18 @@ pub(super) fn read(fib: &Fib, packet: &Packet<'_>) -> Option<Plain> {
         return None;
     }
     let header = xcast4::Header::parse(bytes.get(ipv4::HEADER_LEN..total)?).ok()?;
-    let checksum_at = match header.protocol() {
-        protocol::UDP => 6,
-        protocol::TCP => 16,
-        _ => return None,
-    };
     let (live, source) = (header.bitmap(), read_u32(first, field::SOURCE));
-    let transport = ip + ipv4::HEADER_LEN + header.header_len();
-    if live == 0 || is_link_local(source) || ip + total < transport + TRANSPORT_LEN {
+    let (protocol, header_len) = (header.protocol(), ipv4::HEADER_LEN + header.header_len());
+    let is_known = matches!(protocol, protocol::UDP | protocol::TCP);
+    if live == 0 || !is_known || is_link_local(source) || total < header_len + TRANSPORT_LEN {
         return None;
     }
+    let behind = &bytes[header_len..total];
+    let TransportChecksum::At(checksum_at) = transport_checksum(false, protocol, false, behind)
+    else {
+        return None;
+    };
+    let transport = ip + header_len;
     Some(Plain {
         ip,
         list: transport - 4 * header.count(),
@@ -124,15 +126,15 @@ pub(super) fn read(fib: &Fib, packet: &Packet<'_>) -> Option<Plain> {
         source,
         live,
         channel: header.channel(),
+        protocol,
         checksum_at,
-        is_udp: header.protocol() == protocol::UDP,
     })
 }
 
-/// Whether an address is of 169.254.0.0/16.
+/// Whether an address means something on its own link only.
 #[inline]
 pub(super) fn is_link_local(address: u32) -> bool {
-    address >> 16 == 0xa9fe
+    Ipv4Addr::from_bits(address).is_link_local()
 }
 
 /// Does all that is to be done for a packet; or nothing, and returns false.
@@ -232,22 +234,23 @@ fn replicate(
         parts_left -= 1;
         let adjacency = fib.adjacency(part.adjacency);
         adjacency.mark_used();
-        let (rewrite, target) = (&adjacency.plain.rewrite, Target::Port(adjacency.port));
-        let (index, adjacency) = (packet.index, Some(part.adjacency));
-        let mut keep = |form, live, made: Option<Made>| {
-            let Some(Made { in_place, head, tail }) = made else { return lost |= live };
-            let packet = index;
-            replicas.push(Replica {
-                packet,
-                target,
-                adjacency,
-                form,
-                live,
-                answerable,
-                in_place,
-                head,
-                tail,
-            });
+        let rewrite = &adjacency.plain.rewrite;
+        let replica = Replica {
+            packet: packet.index,
+            target: Target::Port(adjacency.port),
+            adjacency: Some(part.adjacency),
+            form: Form::Unicast,
+            live: 0,
+            answerable,
+            in_place: false,
+            head: Span::default(),
+            tail: Span::default(),
+        };
+        let mut keep = |form, live, made: Option<Made>| match made {
+            Some(Made { in_place, head, tail }) => {
+                replicas.push(Replica { form, live, in_place, head, tail, ..replica });
+            }
+            None => lost |= live,
         };
         let mut rest = part.behind | part.direct;
         if !is_unicast(&part) {
@@ -290,15 +293,15 @@ impl Copies<'_> {
         ip.copy_from_slice(&buffer[plain.ip..][..ipv4::HEADER_LEN]);
         transport.copy_from_slice(&buffer[plain.transport..][..TRANSPORT_LEN]);
         let (length, ttl) = (plain.unicast_len() as u16, ip[field::TTL] - 1);
-        let protocol = if plain.is_udp { protocol::UDP } else { protocol::TCP };
-        let check = read_u16(transport, plain.checksum_at.into());
+        let check = read_u16(transport, plain.checksum_at);
+        // Over UDP, 0 says that there is none.
+        let is_summed = check != 0 || plain.protocol != protocol::UDP;
         let group = read_u32(ip, field::DESTINATION);
         let is_alone = plain.is_alone();
         Copies {
             plain,
-            readdressing: Readdressing::new(ip, length, ttl, protocol),
-            transport: (check != 0 || !plain.is_udp)
-                .then(|| Sum::default().double(!group).word(!check)),
+            readdressing: Readdressing::new(ip, length, ttl, plain.protocol),
+            transport: is_summed.then(|| Sum::default().double(!group).word(!check)),
             lowered: if is_alone { [0; 4] } else { ipv4::lowered(ip) },
             pruning: match is_alone {
                 true => Pruning::default(),
@@ -338,10 +341,10 @@ impl Copies<'_> {
         self.readdressing.apply(rest, address.into());
         if let Some(sum) = self.transport {
             let check = match sum.double(address).checksum() {
-                0 if plain.is_udp => 0xffff,
+                0 if plain.protocol == protocol::UDP => 0xffff,
                 check => check,
             };
-            let at = ipv4::HEADER_LEN + usize::from(plain.checksum_at);
+            let at = ipv4::HEADER_LEN + plain.checksum_at;
             rest[at..at + 2].copy_from_slice(&check.to_be_bytes());
         }
         Some(made)

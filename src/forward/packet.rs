@@ -296,7 +296,8 @@ impl Parsed {
 }
 
 /// How the transport header at the start of `transport` follows a change of addresses.
-fn transport_checksum(
+#[inline]
+pub(super) fn transport_checksum(
     is_v6: bool,
     protocol: u8,
     has_ports: bool,

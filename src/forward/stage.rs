@@ -111,67 +111,55 @@ impl<A: Copy + Default + PartialEq> Family<A> {
         self.source
     }
 
-    /// Adds a source, and the live ones of a list's addresses, each of `LEN` octets. Returns where.
+    /// Adds a source, and the live ones of a list's addresses, each of `LEN` octets and from `read`. Returns
+    /// where.
     #[inline]
     fn extend<const LEN: usize>(
         &mut self,
         source: A,
         list: &[u8],
         live: u128,
-        read: impl Fn([u8; LEN]) -> A,
+        mut read: impl FnMut([u8; LEN]) -> A,
     ) -> Addresses {
         let source = self.add_source(source);
-        let first = self.len;
         let (list, _) = list.as_chunks::<LEN>();
-        let room = &mut self.addresses[first..];
-        if live == all(list.len()) {
-            for (address, octets) in room.iter_mut().zip(list) {
-                *address = read(*octets);
+        let (first, room) = (self.len, &mut self.addresses[self.len..]);
+        let room = room.first_chunk_mut::<LIST_ROOM>().map_or(&mut [][..], |room| room);
+        let mut len = 0;
+        let mut add = |octets: [u8; LEN]| {
+            if let Some(address) = room.get_mut(len) {
+                *address = read(octets);
+                len += 1;
             }
-            self.len += list.len();
-        } else {
-            for (address, index) in room.iter_mut().zip(live_indices(live)) {
-                *address = read(list[index]);
-                self.len += 1;
-            }
+        };
+        match live == all(list.len()) {
+            true => list.iter().for_each(|octets| add(*octets)),
+            false => live_indices(live).for_each(|index| add(list[index])),
         }
+        self.len += len;
         Addresses { source, listed: first..self.len }
     }
 }
 
 impl Family<u32> {
-    /// Adds the addresses of a packet that is like most, unless some are link-local; returns where.
+    /// Adds the addresses of a packet; returns where, and whether some destination is link-local.
     #[inline]
-    fn add_plain(&mut self, buffer: &[u8], plain: &Plain) -> Option<Addresses> {
-        let (list, _) = plain.list(buffer).as_chunks::<4>();
-        let source = self.add_source(plain.source);
-        let first = self.len;
-        let room = self.addresses[first..].first_chunk_mut::<LIST_ROOM>()?;
-        let (mut len, mut link_local) = (0, false);
-        let mut add = |octets: [u8; 4]| {
+    fn add(&mut self, source: u32, list: &[u8], live: u128) -> (Addresses, bool) {
+        let mut any = false;
+        let added = self.extend(source, list, live, |octets| {
             let address = u32::from_be_bytes(octets);
-            room[len % LIST_ROOM] = address;
-            len += 1;
-            link_local |= fast::is_link_local(address);
-        };
-        match plain.live == all(list.len()) {
-            true => list.iter().for_each(|octets| add(*octets)),
-            false => live_indices(plain.live).for_each(|index| add(list[index])),
-        }
-        (!link_local).then(|| {
-            self.len = first + len;
-            Addresses { source, listed: first..self.len }
-        })
+            any |= fast::is_link_local(address);
+            address
+        });
+        (added, any)
     }
 
-    /// Adds the addresses of a packet; returns where.
-    #[inline]
-    fn add(&mut self, buffer: &[u8], parsed: &mut Parsed) -> Addresses {
+    /// Adds the addresses of a packet that was looked at closely; returns where.
+    fn add_parsed(&mut self, buffer: &[u8], parsed: &mut Parsed) -> Addresses {
         let IpAddr::V4(source) = parsed.source else { return Addresses::default() };
         let list = &buffer[parsed.lists.addresses..][..4 * parsed.count];
-        let added = self.extend(source.to_bits(), list, parsed.live, u32::from_be_bytes);
-        let destinations = &self.addresses[added.listed.clone()];
-        parsed.any_link_local = destinations.iter().any(|address| fast::is_link_local(*address));
+        let (added, any) = self.add(source.to_bits(), list, parsed.live);
+        parsed.any_link_local = any;
         added
     }
 }
@@ -179,7 +167,7 @@ impl Family<u32> {
 impl Family<u128> {
     /// Adds the addresses of a packet; returns where. The Fib knows link-local addresses of IPv6 by
     /// itself.
-    fn add(&mut self, buffer: &[u8], parsed: &mut Parsed) -> Addresses {
+    fn add_parsed(&mut self, buffer: &[u8], parsed: &mut Parsed) -> Addresses {
         let IpAddr::V6(source) = parsed.source else { return Addresses::default() };
         let list = &buffer[parsed.lists.addresses..][..16 * parsed.count];
         self.extend(source.to_bits(), list, parsed.live, u128::from_be_bytes)
@@ -237,10 +225,14 @@ impl Stage {
             if staged.cached.is_some() {
                 return;
             }
-            if let Some(addresses) = self.v4.add_plain(packet.buffer, plain) {
+            let list = plain.list(packet.buffer);
+            let (addresses, any_link_local) = self.v4.add(plain.source, list, plain.live);
+            if !any_link_local {
                 staged.addresses = addresses;
                 return;
             }
+            // It is to be looked at closely, and its list is added anew.
+            self.v4.len = addresses.listed.start;
             staged.plain = None;
         }
         staged.unread = parse(fib, packet, &mut staged.parsed).err();
@@ -249,8 +241,8 @@ impl Stage {
             staged.cached = key.and_then(|key| cache.find(&key));
             if staged.cached.is_none() {
                 staged.addresses = match staged.parsed.is_v6() {
-                    false => self.v4.add(packet.buffer, &mut staged.parsed),
-                    true => self.v6.add(packet.buffer, &mut staged.parsed),
+                    false => self.v4.add_parsed(packet.buffer, &mut staged.parsed),
+                    true => self.v6.add_parsed(packet.buffer, &mut staged.parsed),
                 };
             }
         }
