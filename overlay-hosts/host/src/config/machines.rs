@@ -113,6 +113,7 @@ const LOCALITY: Fields<locality::Config> = &[
     ),
     ("search-time", Span(PERIOD, |c| &mut c.search_time)),
     ("tested-stay", Switch(|c| &mut c.tested_stay)),
+    ("second-look", Switch(|c| &mut c.second_look)),
     (
         "near-leader",
         Maybe(

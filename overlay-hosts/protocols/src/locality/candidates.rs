@@ -25,11 +25,24 @@ pub(super) enum Fate {
 pub(super) struct Candidate {
     pub(super) at: GroupRef,
     pub(super) distance: Option<Distance>,
+    /// What it was when it was measured before; the lesser counts.
+    pub(super) before: Option<Distance>,
     pub(super) fate: Fate,
     /// How often its leader was said to be another.
     pub(super) redirected: u8,
     /// Measured, or to be, since the group is being founded.
     pub(super) is_fresh: bool,
+}
+
+impl Candidate {
+    /// Whether it is about as far from here as from there; `None` until it has answered.
+    pub(super) fn agrees(&self, there: Distance, tolerance: u32) -> Option<bool> {
+        let is_near = |here: Distance| here.0.abs_diff(there.0) < tolerance;
+        match self.distance {
+            Some(here) => Some(is_near(here)),
+            None => self.before.is_some_and(is_near).then_some(true),
+        }
+    }
 }
 
 /// All of them.
@@ -42,8 +55,8 @@ impl Candidates {
         if self.of(at.group).is_none() && self.0.len() < CANDIDATES_MAX {
             let at = at.clone();
             let fate = Fate::Open;
-            let (distance, redirected, is_fresh) = (None, 0, false);
-            self.0.push(Candidate { at, distance, fate, redirected, is_fresh });
+            let (distance, before, redirected, is_fresh) = (None, None, 0, false);
+            self.0.push(Candidate { at, distance, before, fate, redirected, is_fresh });
         }
     }
 
@@ -63,11 +76,29 @@ impl Candidates {
         self.0.iter_mut().find(|candidate| candidate.at.group == group)
     }
 
+    /// All that answer are measured and tried once more.
+    pub(super) fn begin_anew(&mut self) {
+        for candidate in self.0.iter_mut().filter(|each| each.fate != Fate::Gone) {
+            candidate.fate = Fate::Open;
+            candidate.before = candidate.distance.take();
+        }
+    }
+
+    /// Who was measured before, and has not answered since, is as far as it was.
+    pub(super) fn settle(&mut self) {
+        for candidate in &mut self.0 {
+            candidate.distance = candidate.distance.or(candidate.before);
+        }
+    }
+
     /// A leader has answered a Measure, or has not.
     pub(super) fn measured(&mut self, leader: PeerId, distance: Option<Distance>) {
         for candidate in self.0.iter_mut().filter(|each| each.at.leader.id == leader) {
             match distance {
-                Some(_) => candidate.distance = distance,
+                Some(_) => {
+                    let all = [distance, candidate.distance, candidate.before];
+                    candidate.distance = all.into_iter().flatten().min();
+                }
                 None => candidate.fate = Fate::Gone,
             }
         }

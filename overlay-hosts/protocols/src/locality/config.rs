@@ -32,6 +32,10 @@ pub struct Config {
     /// Whether groups that were tested stay candidates, so that a tested one that is nearest ends
     /// the search (the variant of paragraph 0054). Default: no.
     pub tested_stay: bool,
+    /// Before it founds a group, a search looks twice: everybody is measured once more, of both times
+    /// the lesser counts, and who is nearest is tested again. So a single answer that was late founds
+    /// no group. Figure 10 has no such step. Default: yes.
+    pub second_look: bool,
     /// Whether to join, the leader must be nearer than this as well (paragraph 0042: a group's
     /// members are near to each other). Default: no.
     pub near_leader: Option<Distance>,
@@ -97,6 +101,7 @@ impl Config {
             groups_tested_max: 10,
             search_time: seconds(10),
             tested_stay: false,
+            second_look: true,
             near_leader: None,
             cache_copy: true,
             inter_group_links: 6,

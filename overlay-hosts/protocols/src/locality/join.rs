@@ -6,7 +6,8 @@
 //! 4. 1012: the same distances are measured from here; what was measured before is used again.
 //! 5. 1014: near to all of them? 1016: it is joined.
 //! 6. 1018: otherwise its neighbors are candidates too, and the nearest one is next (claim 17).
-//! 7. 1020: with no candidate or no time left, a new group is founded.
+//! 7. 1020: with no candidate or no time left, a new group is founded; before that, and beyond the
+//!    figure, the nearest one may be looked at twice.
 //!
 //! A test that has failed need not wait for all answers: with round-trip times, an answer that is
 //! still out is farther than any that is here.
@@ -67,6 +68,8 @@ pub(super) struct Search {
     stage: Stage,
     deadline: Option<Time>,
     steps: u32,
+    steps_max: u32,
+    looked_twice: bool,
     measures_before: u64,
     failures: u32,
 }
@@ -98,10 +101,16 @@ impl Locality {
         let measures_before = self.requests.measures;
         let mut candidates = Candidates::default();
         known.iter().filter(|at| at.leader.id != self.me.id).for_each(|at| candidates.add(at));
-        let stage = Stage::Booting;
-        let deadline = None;
-        self.search =
-            Some(Search { candidates, stage, deadline, steps: 0, measures_before, failures });
+        self.search = Some(Search {
+            candidates,
+            stage: Stage::Booting,
+            deadline: None,
+            steps: 0,
+            steps_max: self.config.groups_tested_max,
+            looked_twice: false,
+            measures_before,
+            failures,
+        });
         let addresses: Vec<SocketAddr> = self.entry.clone();
         self.ask(Ask::Boot, addresses.into_iter().map(Target::Address).collect(), now);
         if !known.is_empty() {
@@ -151,9 +160,9 @@ impl Locality {
     /// 1018 and 1006: the nearest candidate that was not tested is next.
     fn choose(&mut self, now: Now) {
         let tested_stay = self.config.tested_stay;
-        let limit = self.config.groups_tested_max;
         let Some(search) = &mut self.search else { return };
-        let is_over = search.steps >= limit || search.deadline.is_some_and(|at| at <= now.time);
+        let is_over =
+            search.steps >= search.steps_max || search.deadline.is_some_and(|at| at <= now.time);
         let nearest = search.candidates.nearest(|each| tested_stay || each.fate == Fate::Open);
         if let Some(next) = nearest.filter(|each| !is_over && each.fate == Fate::Open) {
             let group = next.at.group;
@@ -162,11 +171,23 @@ impl Locality {
         if !is_over && nearest.is_none() && search.candidates.unmeasured().next().is_some() {
             return self.measure_candidates(now);
         }
+        search.candidates.settle();
         let closest = search.candidates.nearest(|_| true).map(|each| each.at.group);
         match closest {
+            Some(_) if self.config.second_look && !search.looked_twice => self.look_again(now),
             Some(_) => self.found(closest, now),
             None => self.search_failed(now),
         }
+    }
+
+    /// Before 1020: all are measured once more, and who is nearest then is tested again.
+    fn look_again(&mut self, now: Now) {
+        let Some(search) = &mut self.search else { return };
+        search.looked_twice = true;
+        search.steps_max = search.steps + 1;
+        search.deadline = None;
+        search.candidates.begin_anew();
+        self.measure_candidates(now);
     }
 
     /// Nobody answers at all: once more, a while later.
@@ -253,8 +274,8 @@ impl Locality {
             let there = supplied.iter().find(|(group, _)| *group == at.group);
             let (Some(neighbor), Some((_, there))) = (of(at.group), there) else { continue };
             compared += 1;
-            match neighbor.distance {
-                Some(here) => is_near &= here.0.abs_diff(there.0) < tolerance,
+            match neighbor.agrees(*there, tolerance) {
+                Some(agrees) => is_near &= agrees,
                 None => {
                     all_known = false;
                     let bound = u64::from(there.0.saturating_add(tolerance));
@@ -383,7 +404,7 @@ impl Locality {
         match other {
             Some(at) => {
                 candidate.at = at;
-                candidate.distance = None;
+                (candidate.distance, candidate.before) = (None, None);
                 candidate.redirected += 1;
                 self.test(group, now);
             }

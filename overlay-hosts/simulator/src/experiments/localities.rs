@@ -54,13 +54,14 @@ pub(super) fn timers_note(nodes: usize) -> String {
     format!("Alives, their timeout and measurements of links {rarer} times as rare as by default")
 }
 
-/// Seed defaults, but that some timers are [`rarer`].
+/// Figure 10 as it is, and seed defaults, but that some timers are [`rarer`].
 pub(super) fn config(nodes: usize) -> locality::Config {
     let (defaults, rarer) = (locality::Config::default(), rarer(nodes));
     locality::Config {
         alive_period: defaults.alive_period * rarer,
         alive_timeout: defaults.alive_timeout * rarer,
         remeasure_period: defaults.remeasure_period * rarer,
+        second_look: false,
         ..defaults
     }
 }

@@ -1,5 +1,7 @@
 //! Figures 10 and 11: seed 001 paragraphs 0043 to 0059; seed 000 claims 1 to 20, 25 to 41.
 
+use core::cell::Cell;
+
 use super::*;
 
 /// The places of the groups 702 to 720 of figure 7: 0 to 9 stand for 702, 704, ... 720.
@@ -47,7 +49,7 @@ fn figure_7(config: Config) -> Net {
 }
 
 fn quiet() -> Config {
-    Config { far_links: 0, rendezvous: false, ..Config::default() }
+    Config { far_links: 0, rendezvous: false, second_look: false, ..Config::default() }
 }
 
 #[test]
@@ -122,15 +124,27 @@ fn measurements_to_several_leaders_are_one_message_that_does_not_wait() {
 
 /// A group led by 0 with the neighbor 1; 2 joins by 0. Round trips in microseconds.
 fn newcomer(config: Config, to_leader: u64, to_neighbor: u64) -> Net {
+    let mut net = two_groups(config);
+    distances(&mut net, three_hosts(to_leader, to_neighbor));
+    join(&mut net, 2, &[0]);
+    net.run(seconds(15));
+    net
+}
+
+fn three_hosts(to_leader: u64, to_neighbor: u64) -> impl Fn(usize, usize) -> u64 {
+    move |low, high| match (low, high) {
+        (0, 1) => 200_000,
+        (0, 2) => to_leader,
+        _ => to_neighbor,
+    }
+}
+
+/// The groups of 0 and 1, which are neighbors, and 2, which is of none yet.
+fn two_groups(config: Config) -> Net {
     let mut net = Net::new(ms(1));
     for _ in 0..3 {
         net.start(node_config(config.clone()));
     }
-    distances(&mut net, move |low, high| match (low, high) {
-        (0, 1) => 200_000,
-        (0, 2) => to_leader,
-        _ => to_neighbor,
-    });
     for place in 0..2 {
         let other = 1 - place;
         let neighbor = Neighbor {
@@ -148,9 +162,46 @@ fn newcomer(config: Config, to_leader: u64, to_neighbor: u64) -> Net {
         };
         command(&mut net, place, Command::Preset(Box::new(preset)));
     }
+    net
+}
+
+/// 2 joins by 0, 5 ms away, and so many packets from one host to it are late by 100 ms; what it asks, and the
+/// group it is of then.
+fn join_while_late(second_look: bool, late: usize, count: usize) -> (Vec<String>, GroupId) {
+    let mut net =
+        two_groups(Config { second_look, near_leader: Some(Distance(60_000)), ..quiet() });
+    let (round_trip, left) = (three_hosts(5_000, 200_000), Cell::new(count));
+    net.latency = Box::new(move |from, to, _| {
+        let usual = Duration::from_micros(round_trip(from.min(to), from.max(to)) / 2);
+        let is_late = (from, to) == (late, 2) && left.get() > 0;
+        left.set(left.get() - usize::from(is_late));
+        Some(if is_late { usual + ms(100) } else { usual })
+    });
     join(&mut net, 2, &[0]);
     net.run(seconds(15));
-    net
+    (trace(&net, 2), locality(&net, 2).group().unwrap())
+}
+
+#[test]
+fn who_looks_twice_founds_no_group_because_an_answer_was_late() {
+    // The first answer of the neighbor is to a Measure.
+    let (trace, joined) = join_while_late(true, 1, 1);
+    assert_eq!(joined, group(0), "{trace:?}");
+    assert!(trace.len() <= 9, "{trace:?}");
+    let (trace, founded) = join_while_late(false, 1, 1);
+    assert_ne!(founded, group(0), "{trace:?}");
+    // All of the leader's.
+    let (trace, founded) = join_while_late(true, 0, usize::MAX);
+    assert_ne!(founded, group(0), "{trace:?}");
+}
+
+#[test]
+fn the_nearest_leader_may_be_late_itself() {
+    // The boot list, the answer to a Measure and that to GetCache, and nothing after that.
+    for count in 1..=3 {
+        let (trace, joined) = join_while_late(true, 0, count);
+        assert_eq!(joined, group(0), "{count}: {trace:?}");
+    }
 }
 
 #[test]
