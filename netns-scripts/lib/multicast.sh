@@ -138,7 +138,8 @@ multicast_run() {
   local root inner host names=() index
   PEER_CONFIGURATION+=$MULTICAST_CONFIGURATION
   say "24 hosts come together, and gather what they have to give"
-  compare_start auto
+  peers_stop
+  peers_start auto
   lab_until 60 multicast_pool_is_known "$SOURCE" || fail 1 "the pool is not gathered: $MULTICAST_POOL"
   say "the pool: $MULTICAST_POOL"
   root=$(multicast_pool_root)
