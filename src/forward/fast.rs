@@ -18,7 +18,7 @@ use super::replica::{Form, LINK_HEADER_LEN, Replica, Span, Target};
 use super::reverse_path_holds;
 use super::rewrite::Made;
 use super::scratch::Part;
-use crate::fib::{Entry, Fib, Rewrite};
+use crate::fib::{AdjacencyId, Entry, Fib, Rewrite};
 use crate::wire::checksum::Sum;
 use crate::wire::ipv4::{self, Readdressing, field, protocol};
 use crate::wire::xcast4::{self, bit};
@@ -26,9 +26,13 @@ use crate::wire::{Pruning, read_u16, read_u32};
 
 /// Octets that every packet of this path has: IP header, Xcast header with one destination, and so much
 /// of the transport header.
-const SHORTEST: usize = ipv4::HEADER_LEN + xcast4::header_len(1, false, false) + TRANSPORT_LEN;
+const SHORTEST: usize = ipv4::HEADER_LEN + SHORTEST_HEADER + TRANSPORT_LEN;
+/// An Xcast header with one destination.
+const SHORTEST_HEADER: usize = xcast4::header_len(1, false, false);
 /// What a unicast copy has of its own.
-const UNICAST_LEN: usize = LINK_HEADER_LEN + ipv4::HEADER_LEN + TRANSPORT_LEN;
+const UNICAST_LEN: usize = HEADERS_LEN + TRANSPORT_LEN;
+/// What is in front of the transport header of a unicast copy.
+const HEADERS_LEN: usize = LINK_HEADER_LEN + ipv4::HEADER_LEN;
 /// The longest that a copy in Xcast form has of its own: what is in front of the list.
 const FRONT_LEN_MAX: usize = LINK_HEADER_LEN + ipv4::HEADER_LEN + xcast4::FIXED_LEN + 16;
 
@@ -75,6 +79,20 @@ impl Plain {
         self.live.count_ones() == 1
     }
 
+    /// Lets the checksum of the transport header follow a change of addresses.
+    #[inline(always)]
+    fn readdress(&self, transport: &mut [u8], change: Sum) {
+        let Some(field) = transport.get_mut(self.checksum_at..) else { return };
+        let Some(field) = field.first_chunk_mut::<2>() else { return };
+        let is_udp = self.protocol == protocol::UDP;
+        let old = u16::from_be_bytes(*field);
+        // Over UDP, 0 says that there is none.
+        if old != 0 || !is_udp {
+            let new = change.word(!old).checksum();
+            *field = if new == 0 && is_udp { 0xffff } else { new }.to_be_bytes();
+        }
+    }
+
     fn unicast_len(&self) -> usize {
         ipv4::HEADER_LEN + self.end - self.transport
     }
@@ -105,7 +123,12 @@ pub(super) fn read(fib: &Fib, packet: &Packet<'_>) -> Option<Plain> {
     if !may_pass || !ip_is_plain || !xcast4::lists_addresses_alone(&first[ipv4::HEADER_LEN..]) {
         return None;
     }
-    let header = xcast4::Header::parse(bytes.get(ipv4::HEADER_LEN..total)?).ok()?;
+    let payload = bytes.get(ipv4::HEADER_LEN..total)?;
+    let header = match first[ipv4::HEADER_LEN..].first_chunk::<SHORTEST_HEADER>() {
+        // Of this length it takes half as many steps.
+        Some(header) if header[1] == 1 => xcast4::Header::parse(header).ok()?,
+        _ => xcast4::Header::parse(payload).ok()?,
+    };
     let (live, source) = (header.bitmap(), read_u32(first, field::SOURCE));
     let (protocol, header_len) = (header.protocol(), ipv4::HEADER_LEN + header.header_len());
     let is_known = matches!(protocol, protocol::UDP | protocol::TCP);
@@ -164,9 +187,8 @@ pub(super) fn forward(
             if !suits(fib, plain, &part) {
                 return false;
             }
-            let Output { heads, replicas, .. } = out;
-            let parts = std::iter::once(part);
-            replicate(fib, packet, plain, answerable, parts, (heads, replicas))
+            out.replicas.push(only_copy(fib, packet, plain, answerable, part.adjacency));
+            0
         }
         _ => {
             let parts = &mut out.scratch.parts;
@@ -215,6 +237,47 @@ fn suits(fib: &Fib, plain: &Plain, part: &Part) -> bool {
 #[inline(always)]
 fn is_unicast(part: &Part) -> bool {
     part.behind == 0 || (part.behind | part.direct).count_ones() == 1
+}
+
+/// Makes the copy of a packet with one destination left, in the received buffer.
+#[inline(always)]
+fn only_copy(
+    fib: &Fib,
+    packet: &mut Packet<'_>,
+    plain: &Plain,
+    answerable: bool,
+    id: AdjacencyId,
+) -> Replica {
+    let adjacency = fib.adjacency(id);
+    adjacency.mark_used();
+    let buffer = &mut *packet.buffer;
+    let place = plain.live.leading_zeros() as usize;
+    let address = read_u32(buffer, plain.list + 4 * place);
+    let start = plain.transport - HEADERS_LEN;
+    let mut ip = [0; ipv4::HEADER_LEN];
+    ip.copy_from_slice(&buffer[plain.ip..][..ipv4::HEADER_LEN]);
+    let group = read_u32(&ip, field::DESTINATION);
+    let (length, ttl) = (plain.unicast_len() as u16, ip[field::TTL] - 1);
+    Readdressing::new(&ip, length, ttl, plain.protocol).apply(&mut ip, address.into());
+    if let Some((head, transport)) = buffer[start..plain.end].split_first_chunk_mut::<HEADERS_LEN>()
+    {
+        let (link, header) = head.split_at_mut(LINK_HEADER_LEN);
+        link.copy_from_slice(&adjacency.plain.rewrite);
+        header.copy_from_slice(&ip);
+        plain.readdress(transport, Sum::default().double(!group).double(address));
+    }
+    let Made { in_place, head, tail } = Made::in_place(start, plain.end);
+    Replica {
+        packet: packet.index,
+        target: Target::Port(adjacency.port),
+        adjacency: Some(id),
+        form: Form::Unicast,
+        live: plain.live,
+        answerable,
+        in_place,
+        head,
+        tail,
+    }
 }
 
 /// Makes the copies: each has of its own what differs, and shares the rest of the received packet, but
@@ -278,8 +341,8 @@ struct Copies<'a> {
     start: [u8; ipv4::HEADER_LEN + TRANSPORT_LEN],
     /// Of unicast copies.
     readdressing: Readdressing,
-    /// What the transport header's checksum is the complement of, without the destination, if it has one.
-    transport: Option<Sum>,
+    /// Takes the destination out of the transport header's checksum.
+    without_group: Sum,
     /// Of copies in Xcast form: what the octets from the TTL to the checksum become.
     lowered: [u8; 4],
     pruning: Pruning,
@@ -293,20 +356,13 @@ impl Copies<'_> {
         ip.copy_from_slice(&buffer[plain.ip..][..ipv4::HEADER_LEN]);
         transport.copy_from_slice(&buffer[plain.transport..][..TRANSPORT_LEN]);
         let (length, ttl) = (plain.unicast_len() as u16, ip[field::TTL] - 1);
-        let check = read_u16(transport, plain.checksum_at);
-        // Over UDP, 0 says that there is none.
-        let is_summed = check != 0 || plain.protocol != protocol::UDP;
         let group = read_u32(ip, field::DESTINATION);
-        let is_alone = plain.is_alone();
         Copies {
             plain,
             readdressing: Readdressing::new(ip, length, ttl, plain.protocol),
-            transport: is_summed.then(|| Sum::default().double(!group).word(!check)),
-            lowered: if is_alone { [0; 4] } else { ipv4::lowered(ip) },
-            pruning: match is_alone {
-                true => Pruning::default(),
-                false => xcast4::pruning(&buffer[plain.ip + ipv4::HEADER_LEN..], plain.live),
-            },
+            without_group: Sum::default().double(!group),
+            lowered: ipv4::lowered(ip),
+            pruning: xcast4::pruning(&buffer[plain.ip + ipv4::HEADER_LEN..], plain.live),
             start,
         }
     }
@@ -339,14 +395,7 @@ impl Copies<'_> {
         link.copy_from_slice(rewrite);
         rest.copy_from_slice(&self.start);
         self.readdressing.apply(rest, address.into());
-        if let Some(sum) = self.transport {
-            let check = match sum.double(address).checksum() {
-                0 if plain.protocol == protocol::UDP => 0xffff,
-                check => check,
-            };
-            let at = ipv4::HEADER_LEN + plain.checksum_at;
-            rest[at..at + 2].copy_from_slice(&check.to_be_bytes());
-        }
+        plain.readdress(&mut rest[ipv4::HEADER_LEN..], self.without_group.double(address));
         Some(made)
     }
 

@@ -296,7 +296,7 @@ impl Parsed {
 }
 
 /// How the transport header at the start of `transport` follows a change of addresses.
-#[inline]
+#[inline(always)]
 pub(super) fn transport_checksum(
     is_v6: bool,
     protocol: u8,

@@ -113,7 +113,7 @@ impl<A: Copy + Default + PartialEq> Family<A> {
 
     /// Adds a source, and the live ones of a list's addresses, each of `LEN` octets and from `read`. Returns
     /// where.
-    #[inline]
+    #[inline(always)]
     fn extend<const LEN: usize>(
         &mut self,
         source: A,
@@ -124,18 +124,21 @@ impl<A: Copy + Default + PartialEq> Family<A> {
         let source = self.add_source(source);
         let (list, _) = list.as_chunks::<LEN>();
         let (first, room) = (self.len, &mut self.addresses[self.len..]);
-        let room = room.first_chunk_mut::<LIST_ROOM>().map_or(&mut [][..], |room| room);
-        let mut len = 0;
-        let mut add = |octets: [u8; LEN]| {
-            if let Some(address) = room.get_mut(len) {
-                *address = read(octets);
-                len += 1;
+        let len = match list {
+            [only] if live == all(1) => {
+                room[0] = read(*only);
+                1
+            }
+            _ if live == all(list.len()) => {
+                let each = room.iter_mut().zip(list);
+                each.for_each(|(address, octets)| *address = read(*octets));
+                list.len()
+            }
+            _ => {
+                let each = room.iter_mut().zip(live_indices(live));
+                each.map(|(address, index)| *address = read(list[index])).count()
             }
         };
-        match live == all(list.len()) {
-            true => list.iter().for_each(|octets| add(*octets)),
-            false => live_indices(live).for_each(|index| add(list[index])),
-        }
         self.len += len;
         Addresses { source, listed: first..self.len }
     }
@@ -143,7 +146,7 @@ impl<A: Copy + Default + PartialEq> Family<A> {
 
 impl Family<u32> {
     /// Adds the addresses of a packet; returns where, and whether some destination is link-local.
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, source: u32, list: &[u8], live: u128) -> (Addresses, bool) {
         let mut any = false;
         let added = self.extend(source, list, live, |octets| {

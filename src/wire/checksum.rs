@@ -9,7 +9,7 @@ pub struct Sum(u64);
 impl Sum {
     /// Adds octets, taken as 16-bit words in network order; an odd last octet is padded by zero.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn bytes(self, bytes: &[u8]) -> Sum {
         let (quads, rest) = bytes.as_chunks::<4>();
         // A 32-bit word is congruent to the sum of its halves, and a u64 has room for 2^32 words.
@@ -80,7 +80,7 @@ impl Sum {
 
 /// The checksum of `bytes`, whose checksum field holds zero. Over bytes that include a right
 /// checksum the result is 0.
-#[inline]
+#[inline(always)]
 pub fn checksum(bytes: &[u8]) -> u16 {
     Sum::default().bytes(bytes).checksum()
 }

@@ -30,7 +30,7 @@ pub const fn all(count: usize) -> u128 {
 }
 
 /// The bitmap that the first `len` (<= 16) octets hold, a multiple of 4.
-#[inline]
+#[inline(always)]
 pub(super) fn read_bitmap(octets: &[u8], len: usize) -> u128 {
     // Most are of one word. Where there are 16 octets, behind the bitmap or not, they are read at once.
     match (octets.first_chunk::<4>(), octets.first_chunk::<16>()) {

@@ -52,6 +52,7 @@ pub struct Header<'a> {
     fixed: &'a [u8; FIXED_LEN],
     /// All of it.
     bytes: &'a [u8],
+    bitmap: u128,
 }
 
 impl<'a> Header<'a> {
@@ -67,23 +68,24 @@ impl<'a> Header<'a> {
         if fixed[0] >> 4 != VERSION {
             return Err(Malformed::Version);
         }
-        let header = Header { fixed, bytes };
+        let header = Header { fixed, bytes, bitmap: 0 };
         let length = usize::from(fixed[9]) * 4;
         let implied = header_len(header.count(), header.has_ds_bytes(), header.has_ports());
         if length != implied || bytes.len() < length {
             return Err(Malformed::Length);
         }
-        let header = Header { fixed, bytes: &bytes[..length] };
-        if checksum::checksum(header.bytes) != 0 {
+        let (bytes, count) = (&bytes[..length], header.count());
+        if checksum::checksum(bytes) != 0 {
             return Err(Malformed::Checksum);
         }
-        if header.count() == 0 {
+        if count == 0 {
             return Err(Malformed::NoDestination);
         }
-        if header.bitmap() & !all(header.count()) != 0 {
+        let bitmap = read_bitmap(&bytes[FIXED_LEN..], bitmap_len(count));
+        if bitmap & !all(count) != 0 {
             return Err(Malformed::SpareBits);
         }
-        Ok(header)
+        Ok(Header { fixed, bytes, bitmap })
     }
 
     /// A: addresses that are no longer live are to be zeroed.
@@ -137,7 +139,7 @@ impl<'a> Header<'a> {
     /// The live destinations.
     #[inline]
     pub fn bitmap(&self) -> u128 {
-        read_bitmap(&self.bytes[FIXED_LEN..], bitmap_len(self.count()))
+        self.bitmap
     }
 
     /// Destination `index` of the list, which must be below [`count`](Header::count).
