@@ -157,16 +157,11 @@ impl Metrics {
     }
 
     /// Whether who has no place, and waits for no answer, may take one: all that measure have one, or
-    /// as many as fix it. Fewer do for one peer at a time, the first on the ring: who begins at once,
-    /// by few, folds the space.
-    fn may_begin(&self, measured: &[Measured], ring: &Ring) -> bool {
-        let mut unplaced = self
-            .table
-            .all()
-            .iter()
-            .filter(|neighbor| neighbor.speaks && neighbor.at.is_none())
-            .map(|neighbor| neighbor.contact.position())
-            .peekable();
+    /// as many as fix it. Fewer do for one among neighbors at a time, by chance: who all begin at once, by few,
+    /// fold the space, and turns along the ring would take as long as it is.
+    fn may_begin(&mut self, measured: &[Measured], ring: &Ring) -> bool {
+        let others = self.table.all().iter().filter(|each| each.speaks && each.at.is_none());
+        let others = others.count();
         match measured.len() {
             // Nobody measures, or nobody has begun.
             0 => {
@@ -175,8 +170,7 @@ impl Metrics {
                 (alone && self.table.all().iter().all(|n| !n.is_new())) || is_first
             }
             count if count >= 2 * self.config.fit.dimensions => true,
-            _ if unplaced.peek().is_none() => true,
-            _ => unplaced.all(|position| ring.position() < position),
+            _ => self.random.below(1 + others as u64) == 0,
         }
     }
 }

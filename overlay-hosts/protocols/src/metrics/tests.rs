@@ -92,6 +92,20 @@ fn peers_that_all_begin_at_once_do_not_fold_the_space() {
 }
 
 #[test]
+fn with_few_neighbors_turns_are_taken_all_along_the_ring() {
+    let ring = crate::ring::Config { leaf_set: 8, ..crate::ring::Config::default() };
+    let (mut net, at) = square(96, 1);
+    for place in 0..at.len() {
+        net.start(node::Config { ring: ring.clone(), ..config() });
+        join(&mut net, place);
+        net.run(Duration::from_millis(20));
+    }
+    net.run(Duration::from_secs(150));
+    let nowhere = (0..at.len()).filter(|place| metrics(&net, *place).coordinate().is_none());
+    assert_eq!(nowhere.count(), 0);
+}
+
+#[test]
 fn who_measures_among_others_who_do_not_stands_at_the_origin() {
     let mut net = Net::new(Duration::from_millis(10));
     for place in 0..5 {
