@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::overlap::overlap;
 use super::poptrie::{NODE, Value};
 use crate::io::prefetch;
 
@@ -54,29 +55,39 @@ impl Dir24 {
         word
     }
 
-    /// Looks all `addresses` up, the first ones of `values` receiving the results. All words are
-    /// fetched before the first is read, so that memory latencies overlap.
+    /// Looks all `addresses` up, the first ones of `values` receiving the results. Each pass has what the
+    /// next one reads fetched.
     pub(super) fn lookup_batch(&self, addresses: &[u32], values: &mut [Value]) {
-        for (address, value) in addresses.iter().zip(&mut *values) {
-            *value = self.root[(address >> 20) as usize];
-            if *value & NODE != 0 {
-                prefetch(place(&self.words, *value, PAGE, (address >> 8) as usize));
-            }
-        }
-        let mut any = 0;
-        for (address, value) in addresses.iter().zip(&mut *values) {
-            if *value & NODE != 0 {
-                *value = at(&self.words, *value, PAGE, (address >> 8) as usize);
-            }
-            any |= *value;
-        }
-        if any & NODE != 0 {
-            for (address, value) in addresses.iter().zip(values) {
-                if *value & NODE != 0 {
-                    *value = at(&self.blocks, *value, BLOCK, *address as usize);
+        overlap(3, addresses.len(), |pass, group| {
+            let group = addresses[group.clone()].iter().zip(&mut values[group]);
+            match pass {
+                0 => {
+                    for (address, value) in group {
+                        *value = self.root[(address >> 20) as usize];
+                        if *value & NODE != 0 {
+                            prefetch(place(&self.words, *value, PAGE, (address >> 8) as usize));
+                        }
+                    }
+                }
+                1 => {
+                    for (address, value) in group {
+                        if *value & NODE != 0 {
+                            *value = at(&self.words, *value, PAGE, (address >> 8) as usize);
+                            if *value & NODE != 0 {
+                                prefetch(place(&self.blocks, *value, BLOCK, *address as usize));
+                            }
+                        }
+                    }
+                }
+                _ => {
+                    for (address, value) in group {
+                        if *value & NODE != 0 {
+                            *value = at(&self.blocks, *value, BLOCK, *address as usize);
+                        }
+                    }
                 }
             }
-        }
+        });
     }
 
     /// The octets of what it refers to, without what `before` refers to as well.

@@ -14,6 +14,7 @@ mod builder;
 mod compiler;
 mod dir24;
 mod encode;
+mod overlap;
 mod pages;
 mod poptrie;
 mod port;

@@ -199,8 +199,10 @@ impl Stage {
         let count = batch.len().min(PACKETS);
         for index in 0..count {
             let Packet { buffer, start, .. } = batch.packet(index);
-            if let Some(headers) = buffer.get(start..).and_then(<[u8]>::first_chunk::<HEADERS>) {
-                prefetch(headers);
+            let headers = buffer.get(start..).and_then(<[u8]>::first_chunk::<HEADERS>);
+            headers.into_iter().for_each(prefetch);
+            if let Some(octet) = buffer.get(start + HEADERS) {
+                prefetch(octet);
             }
         }
         while self.len < count && self.v4.len < ADDRESSES && self.v6.len < ADDRESSES {
