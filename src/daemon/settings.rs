@@ -46,7 +46,7 @@ pub fn rib_settings(config: &Config, secret: u64) -> Settings {
         },
         compact: config.router.compact,
         table: match config.router.fib {
-            FibKind::Poptrie => TableKind::Poptrie,
+            FibKind::Poptrie => TableKind::Poptrie(large_pages),
             FibKind::Dir24 => TableKind::Dir24(large_pages),
         },
         secret,

@@ -28,7 +28,7 @@ impl FibBuilder {
     /// Starts with the ports, at the indices they are known by.
     pub fn new(code_points: CodePoints, ports: Vec<Option<Port>>) -> FibBuilder {
         FibBuilder {
-            compiler: Compiler::new(code_points, TableKind::Poptrie),
+            compiler: Compiler::new(code_points, TableKind::default()),
             code_points,
             ports,
             limits: Limits::default(),

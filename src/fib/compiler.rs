@@ -8,9 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
 use super::bits::Bits;
-use super::encode::{PoptrieStore, Store};
-use super::pages::StoreV4;
-use super::poptrie::{Run, Value};
+use super::chunks::{ChunkStore, Run, Store, Value};
+use super::encode::Encoder;
+use super::kind::StoreV4;
 use super::routes::Family;
 use super::sweep::{Layer, Sweep, overlay, push};
 use super::targets::{Target, Targets};
@@ -45,13 +45,14 @@ pub struct Compiler {
     reserved: (Routes, [Outcome; 2]),
     adjacencies: BTreeMap<(PortId, IpAddr), (Option<Rewrite>, Capability)>,
     v4: Half<u32, StoreV4>,
-    v6: Half<u128, PoptrieStore<ROOT_V6, SLOT_V6>>,
+    v6: Half<u128, StoreV6>,
     /// The routes of unicast alone, where there are tunnels.
     native: Option<NativeHalves>,
 }
 
-type NativeHalves =
-    (Half<u32, PoptrieStore<ROOT_V4, SLOT_V4>>, Half<u128, PoptrieStore<ROOT_V6, SLOT_V6>>);
+type PoptrieV4 = ChunkStore<PART_V4, Encoder<SLOT_V4>>;
+type StoreV6 = ChunkStore<PART_V6, Encoder<SLOT_V6>>;
+type NativeHalves = (Half<u32, PoptrieV4>, Half<u128, StoreV6>);
 
 impl Compiler {
     /// Begins without ports and routes.
@@ -74,7 +75,7 @@ impl Compiler {
             reserved: (reserved_prefixes(), reserved),
             adjacencies: BTreeMap::new(),
             v4: Half::new(StoreV4::new(kind)),
-            v6: Half::new(PoptrieStore::new()),
+            v6: Half::new(ChunkStore::new(kind.allocate())),
             native: None,
         }
     }
@@ -91,7 +92,9 @@ impl Compiler {
     /// Sets whether the routes of unicast alone are compiled too, for [`Fib::native_entry`].
     pub fn set_native(&mut self, wanted: bool) {
         if wanted && self.native.is_none() {
-            let halves = (Half::new(PoptrieStore::new()), Half::new(PoptrieStore::new()));
+            let allocate = self.kind.allocate();
+            let halves =
+                (Half::new(ChunkStore::new(allocate)), Half::new(ChunkStore::new(allocate)));
             self.native = Some(halves);
         } else if !wanted && let Some((v4, v6)) = self.native.take() {
             v4.forget(&mut self.targets);
@@ -256,14 +259,14 @@ impl Compiler {
             generation,
             code_points: self.code_points,
             v4: self.v4.store.table(),
-            v6: self.v6.store.table(),
+            v6: Poptrie(self.v6.store.table()),
             entries,
             leads,
             members,
-            native: self
-                .native
-                .as_ref()
-                .map(|(v4, v6)| Native { v4: v4.store.table(), v6: v6.store.table() }),
+            native: self.native.as_ref().map(|(v4, v6)| Native {
+                v4: Poptrie(v4.store.table()),
+                v6: Poptrie(v6.store.table()),
+            }),
             adjacencies: adjacencies.collect(),
             ends: self.ends(),
             hosts: self.hosts(),

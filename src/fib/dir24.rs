@@ -2,54 +2,36 @@
 //! "Routing Lookups in Hardware at Memory Access Speeds", INFOCOM 1998): faster than a
 //! [`poptrie`](super::poptrie), and some 64 MiB for a table of the internet.
 //!
-//! Twelve bits lead to a value, or to a page of words for the next twelve bits. A word is a value,
-//! or leads to a block of words for the last eight bits. Pages and blocks lie in regions that
-//! generations share. What a published table refers to is never written again.
+//! A chunk begins with a page of words for the next twelve bits. Each is a value, or the place of a
+//! block of words for the last eight bits, behind the page.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-
+use super::arena::{Draft, load};
+use super::chunks::{Chunks, Encode, NODE, Run, Value};
 use super::overlap::overlap;
-use super::poptrie::{NODE, Value};
-use crate::io::prefetch;
+use super::{PART_V4, ROOT_V4};
+use crate::io::prefetch_at;
 
-/// Bits that lead to a page.
-pub(super) const ROOT: u32 = 12;
 /// Words of a page.
-pub(super) const PAGE: usize = 1 << 12;
+const PAGE: u32 = 1 << 12;
 /// Words of a block.
-pub(super) const BLOCK: usize = 1 << 8;
+const BLOCK: u32 = 1 << 8;
 
-/// Words that generations share.
-pub(super) type Region = Arc<Vec<AtomicU32>>;
-
-/// A page in use, with the blocks that it leads to. Free again when no table refers to it.
-#[derive(Debug)]
-pub(super) struct Page {
-    pub(super) index: u32,
-    pub(super) blocks: Vec<u32>,
-}
+const _: () = assert!(PAGE * BLOCK == 1 << (u32::BITS - ROOT_V4));
 
 /// A published table.
 #[derive(Clone)]
-pub(super) struct Dir24 {
-    pub(super) words: Region,
-    pub(super) blocks: Region,
-    /// By leading bits: a value, or `NODE` and the index of a page.
-    pub(super) root: Arc<[u32]>,
-    /// By leading bits: keeps the pages from being written.
-    pub(super) pages: Arc<[Option<Arc<Page>>]>,
-}
+pub(super) struct Dir24(pub(super) Chunks<PART_V4>);
 
 impl Dir24 {
     /// The value of `address`.
     #[inline]
     pub(super) fn lookup(&self, address: u32) -> Value {
-        let mut word = self.root[(address >> 20) as usize];
+        let words = self.0.words();
+        let mut word = self.begin(address);
         if word & NODE != 0 {
-            word = at(&self.words, word, PAGE, (address >> 8) as usize);
+            word = in_block(load(words, word & !NODE), address);
             if word & NODE != 0 {
-                word = at(&self.blocks, word, BLOCK, address as usize);
+                word = load(words, word & !NODE);
             }
         }
         word
@@ -58,61 +40,88 @@ impl Dir24 {
     /// Looks all `addresses` up, the first ones of `values` receiving the results. Each pass has what the
     /// next one reads fetched.
     pub(super) fn lookup_batch(&self, addresses: &[u32], values: &mut [Value]) {
+        let words = self.0.words();
         overlap(3, addresses.len(), |pass, group| {
             let group = addresses[group.clone()].iter().zip(&mut values[group]);
             match pass {
-                0 => {
-                    for (address, value) in group {
-                        *value = self.root[(address >> 20) as usize];
-                        if *value & NODE != 0 {
-                            prefetch(place(&self.words, *value, PAGE, (address >> 8) as usize));
-                        }
+                0 => group.for_each(|(address, word)| {
+                    *word = self.begin(*address);
+                    if *word & NODE != 0 {
+                        prefetch_at(words, (*word & !NODE) as usize);
                     }
-                }
-                1 => {
-                    for (address, value) in group {
-                        if *value & NODE != 0 {
-                            *value = at(&self.words, *value, PAGE, (address >> 8) as usize);
-                            if *value & NODE != 0 {
-                                prefetch(place(&self.blocks, *value, BLOCK, *address as usize));
-                            }
-                        }
+                }),
+                1 => group.filter(|(_, word)| **word & NODE != 0).for_each(|(address, word)| {
+                    *word = in_block(load(words, *word & !NODE), *address);
+                    if *word & NODE != 0 {
+                        prefetch_at(words, (*word & !NODE) as usize);
                     }
-                }
-                _ => {
-                    for (address, value) in group {
-                        if *value & NODE != 0 {
-                            *value = at(&self.blocks, *value, BLOCK, *address as usize);
-                        }
-                    }
-                }
+                }),
+                _ => group.filter(|(_, word)| **word & NODE != 0).for_each(|(_, word)| {
+                    *word = load(words, *word & !NODE);
+                }),
             }
         });
     }
 
-    /// The octets of what it refers to, without what `before` refers to as well.
-    pub(super) fn memory(&self, before: Option<&Self>) -> usize {
-        if before.is_some_and(|before| Arc::ptr_eq(&before.root, &self.root)) {
-            return 0;
+    /// The value of all addresses of a chunk, or `NODE` and where the word of 24 bits is.
+    #[inline(always)]
+    fn begin(&self, address: u32) -> u32 {
+        match self.0.root(address) {
+            word if word & NODE != 0 => word + (address / BLOCK % PAGE),
+            value => value,
         }
-        let mut octets = size_of_val::<[u32]>(&self.root) + size_of_val(&*self.pages);
-        for (index, page) in self.pages.iter().enumerate() {
-            let Some(page) = page else { continue };
-            let known = before.and_then(|before| before.pages[index].as_ref());
-            if !known.is_some_and(|known| Arc::ptr_eq(known, page)) {
-                octets += size_of::<u32>() * (PAGE + BLOCK * page.blocks.len() + page.blocks.len());
-            }
-        }
-        octets
     }
 }
 
-#[inline]
-fn at(region: &[AtomicU32], word: u32, size: usize, index: usize) -> u32 {
-    place(region, word, size, index).load(Ordering::Relaxed)
+/// What a word of 24 bits says: a value, or `NODE` and where the word of all bits is.
+#[inline(always)]
+fn in_block(word: u32, address: u32) -> u32 {
+    if word & NODE != 0 { word + address % BLOCK } else { word }
 }
 
-#[inline]
-fn place(region: &[AtomicU32], word: u32, size: usize, index: usize) -> &AtomicU32 {
-    &region[(word & !NODE) as usize * size + index % size]
+/// Makes chunks of runs.
+#[derive(Default)]
+pub(super) struct Encoder {
+    draft: Draft,
+    blocks: Vec<u32>,
+}
+
+impl Encoder {
+    /// A word for `addresses` that are all or some of a block.
+    fn begin_block(&mut self) {
+        self.draft.references.push(self.draft.words.len());
+        self.draft.words.push(NODE | (PAGE + self.blocks.len() as u32));
+    }
+}
+
+impl Encode<u32> for Encoder {
+    fn draft(&mut self, runs: &[Run<u32>], root: u32) -> &mut Draft {
+        self.draft.clear();
+        self.blocks.clear();
+        let last_of_all = runs[0].start | (u32::MAX >> root);
+        let ends = runs[1..].iter().map(|next| next.start - 1).chain([last_of_all]);
+        for (run, last) in runs.iter().zip(ends) {
+            let mut first = run.start;
+            // What belongs to a block that has begun, or begins one.
+            if first % BLOCK != 0 || last - first < BLOCK - 1 {
+                let end = last.min(first | (BLOCK - 1));
+                if first % BLOCK == 0 {
+                    self.begin_block();
+                }
+                self.blocks.extend(std::iter::repeat_n(run.value, (end - first + 1) as usize));
+                if end == last {
+                    continue;
+                }
+                first = end + 1;
+            }
+            let (whole, rest) = ((last - first + 1) / BLOCK, (last - first + 1) % BLOCK);
+            self.draft.words.extend(std::iter::repeat_n(run.value, whole as usize));
+            if rest > 0 {
+                self.begin_block();
+                self.blocks.extend(std::iter::repeat_n(run.value, rest as usize));
+            }
+        }
+        self.draft.words.extend_from_slice(&self.blocks);
+        &mut self.draft
+    }
 }

@@ -9,13 +9,15 @@
 //! host routes of the same table, so each of them costs nothing extra.
 
 mod adjacency;
+mod arena;
 mod bits;
 mod builder;
+mod chunks;
 mod compiler;
 mod dir24;
 mod encode;
+mod kind;
 mod overlap;
-mod pages;
 mod poptrie;
 mod port;
 mod prefix;
@@ -27,9 +29,10 @@ mod targets;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use adjacency::{Adjacency, AdjacencyId, Capability, NO_LINK, Rewrite};
+pub use arena::Allocate;
 pub use builder::FibBuilder;
 pub use compiler::{Compiler, Table};
-pub use pages::TableKind;
+pub use kind::TableKind;
 pub use port::{Port, ReversePath, Tunnel};
 pub use prefix::Prefix;
 pub(crate) use prefix::mask_v4;
@@ -38,14 +41,17 @@ pub use targets::Hop;
 
 use crate::wire::CodePoints;
 use crate::wire::tunnel::Encapsulation;
-use pages::TableV4;
+use chunks::Chunks;
+use kind::TableV4;
 use poptrie::Poptrie;
 
-/// Leading bits of an IPv4 address that lead to a chunk, and those that lead to a word in it.
-const ROOT_V4: u32 = 12;
+/// Parts of an IPv4 table, and chunks in each: the leading bits of an address lead to a chunk, and so
+/// many more to a word in it.
+const PART_V4: usize = 1 << 6;
+const ROOT_V4: u32 = Chunks::<PART_V4>::ROOT;
 const SLOT_V4: u32 = 6;
-/// The same of an IPv6 address.
-const ROOT_V6: u32 = 22;
+/// The same of an IPv6 table.
+const PART_V6: usize = 1 << 11;
 const SLOT_V6: u32 = 6;
 
 /// The index of a [`Port`] in its [`Fib`]. Stays with an interface while that exists.
@@ -126,7 +132,7 @@ pub struct Fib {
     generation: u64,
     code_points: CodePoints,
     v4: TableV4,
-    v6: Poptrie<ROOT_V6, SLOT_V6>,
+    v6: Poptrie<PART_V6, SLOT_V6>,
     entries: Vec<Entry>,
     /// Where addresses lead by the routes of unicast alone, where there are tunnels.
     native: Option<Native>,
@@ -149,8 +155,8 @@ pub struct Fib {
 
 /// The tables of unicast routing, whose values are entries like those of the others.
 struct Native {
-    v4: Poptrie<ROOT_V4, SLOT_V4>,
-    v6: Poptrie<ROOT_V6, SLOT_V6>,
+    v4: Poptrie<PART_V4, SLOT_V4>,
+    v6: Poptrie<PART_V6, SLOT_V6>,
 }
 
 /// Who may send, to whom, and how much (WIRE.md R13).
@@ -240,17 +246,12 @@ impl Fib {
     }
 
     fn memory_beside(&self, before: Option<&Fib>) -> usize {
-        let v4 = match (&self.v4, before.map(|before| &before.v4)) {
-            (TableV4::Poptrie(table), Some(TableV4::Poptrie(before))) => table.memory(Some(before)),
-            (TableV4::Poptrie(table), _) => table.memory(None),
-            (TableV4::Dir24(table), Some(TableV4::Dir24(before))) => table.memory(Some(before)),
-            (TableV4::Dir24(table), _) => table.memory(None),
-        };
-        let v6 = self.v6.memory(before.map(|before| &before.v6));
+        let v4 = self.v4.memory(before.map(|before| &before.v4));
+        let v6 = self.v6.0.memory(before.map(|before| &before.v6.0));
         let natives = (self.native.as_ref(), before.and_then(|before| before.native.as_ref()));
         let native = natives.0.map_or(0, |native| {
-            native.v4.memory(natives.1.map(|before| &before.v4))
-                + native.v6.memory(natives.1.map(|before| &before.v6))
+            native.v4.0.memory(natives.1.map(|before| &before.v4.0))
+                + native.v6.0.memory(natives.1.map(|before| &before.v6.0))
         });
         v4 + v6
             + native

@@ -1,4 +1,5 @@
-//! Lookups of many addresses whose waits for memory overlap.
+//! Lookups of many addresses whose waits for memory overlap. (A processor by itself looks ahead no
+//! farther than a few lookups.)
 
 use std::ops::Range;
 

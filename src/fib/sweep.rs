@@ -8,7 +8,7 @@ use std::collections::btree_map;
 use std::iter::Peekable;
 
 use super::bits::Bits;
-use super::poptrie::{Run, Value};
+use super::chunks::{Run, Value};
 use super::routes::{ActionId, Family, Key, Outcome, candidates};
 
 /// The routes of one IP version in one table, and what their actions come to.

@@ -1,16 +1,13 @@
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
 
-use super::encode::{PoptrieStore, Store};
-use super::poptrie::{Chunk, LINE, Line, Run};
+use super::arena::{LINE, zeros};
+use super::chunks::{ChunkStore, NODE, Run, Store};
+use super::encode::Encoder;
 use super::*;
-
-fn zeros(words: usize) -> Vec<AtomicU32> {
-    (0..words).map(|_| AtomicU32::new(0)).collect()
-}
 
 fn code_points() -> CodePoints {
     CodePoints {
@@ -103,7 +100,7 @@ proptest! {
 
     #[test]
     fn answers_as_a_linear_table_does_v4(tables in tables(prefix_v4()), dir24 in any::<bool>()) {
-        let kind = if dir24 { TableKind::Dir24(zeros) } else { TableKind::Poptrie };
+        let kind = if dir24 { TableKind::Dir24(zeros) } else { TableKind::default() };
         let fib = compiled(&tables, kind);
         let addresses = edges_v4(&tables);
         let mut batch = vec![9999; addresses.len()];
@@ -117,7 +114,7 @@ proptest! {
 
     #[test]
     fn answers_as_a_linear_table_does_v6(tables in tables(prefix_v6())) {
-        let fib = compiled(&tables, TableKind::Poptrie);
+        let fib = compiled(&tables, TableKind::default());
         let addresses = edges_v6(&tables);
         let mut batch = vec![9999; addresses.len()];
         fib.lookup_batch_v6(&addresses, &mut batch);
@@ -131,25 +128,26 @@ proptest! {
 
 #[test]
 fn a_node_is_a_bitmap_and_its_runs() {
-    let mut store = PoptrieStore::<12, 6>::new();
+    let mut store = ChunkStore::<64, Encoder<6>>::new(zeros);
     // 0.0.0.0/18 is 7, but for 0.0.1.0/24 and 0.0.2.0/24, which are 8; behind it all is 9.
     let run = |start: u32, value| Run { start, value };
     store.put(0, &[run(0, 7), run(0x100, 8), run(0x300, 7), run(0x4000, 9)]);
-    let mut words = vec![1 << 31 | 64];
-    words.extend([9; 63]);
-    words.extend([0b1011, 0, 7, 8, 7]);
-    words.resize(5 * LINE, 0);
-    let lines = words.as_chunks().0.iter().map(|words| Line(*words));
-    let chunks = store.table();
-    assert_eq!(chunks.chunk(0), &Chunk::Words(lines.collect()));
-    assert_eq!(chunks.chunk(1), &Chunk::Uniform(0));
+    let mut wanted = vec![1 << 31 | 64];
+    wanted.extend([9; 63]);
+    wanted.extend([0b1011, 0, 7, 8, 7]);
+    let chunks = Poptrie::<64, 6>(store.table());
+    assert_eq!([0, 1 << 20].map(|a: u32| chunks.0.root(a)), [NODE, 0]);
+    let words = chunks.0.words();
+    assert!(words.as_ptr().addr().is_multiple_of(4 * LINE));
+    let words: Vec<u32> = words[..wanted.len()].iter().map(|word| word.load(Relaxed)).collect();
+    assert_eq!(words, wanted);
     let addresses = [0, 0xff, 0x100, 0x2ff, 0x300, 0x3fff, 0x4000, 0xf_ffff, 0x10_0000];
     assert_eq!(addresses.map(|a: u32| chunks.lookup(a)), [7, 7, 8, 8, 7, 7, 9, 9, 0]);
 }
 
 #[test]
 fn generations_share_what_did_not_change() {
-    for kind in [TableKind::Poptrie, TableKind::Dir24(zeros)] {
+    for kind in [TableKind::default(), TableKind::Dir24(zeros)] {
         let prefixes = synthetic::prefixes_v4(1, 20_000);
         let mut compiler = Compiler::new(code_points(), kind);
         let outcomes = [1, 2].map(|port| Outcome::To(compiler.entry(Entry::OnLink(port))));

@@ -53,7 +53,7 @@ mod process;
 mod ring;
 mod system;
 
-pub use prefetch::prefetch;
+pub use prefetch::{prefetch, prefetch_at};
 pub use process::{forbid_new_privileges, may_change};
 pub use system::{
     fill_random, force_receive_buffer, large_pages, raise_descriptor_limit, raise_memory_limit,

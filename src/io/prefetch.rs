@@ -22,6 +22,19 @@ pub fn prefetch<T: ?Sized>(object: &T) {
     let _unchanged = object;
 }
 
+/// The same of one of many objects, where it begins.
+#[inline(always)]
+pub fn prefetch_at<T>(objects: &[T], index: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, whatever the address; `wrapping_add` computes it without a claim.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(objects.as_ptr().wrapping_add(index).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _unchanged = (objects, index);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -31,6 +44,8 @@ mod tests {
         let octets: Vec<u8> = (0..200).collect();
         prefetch(octets.as_slice());
         prefetch::<[u8]>(&[]);
+        prefetch_at(&octets, 100);
+        prefetch_at(&octets, usize::MAX);
         assert_eq!(octets, (0..200).collect::<Vec<u8>>());
     }
 }

@@ -94,7 +94,7 @@ impl Settings {
             static_routes: Vec::new(),
             limits: Limits::default(),
             compact: false,
-            table: TableKind::Poptrie,
+            table: TableKind::default(),
             secret: 0,
         }
     }

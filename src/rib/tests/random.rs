@@ -297,7 +297,7 @@ proptest! {
         steps in proptest::collection::vec((step(), proptest::bool::weighted(0.7)), 1..40),
         dir24 in any::<bool>(),
     ) {
-        let kind = if dir24 { TableKind::Dir24(zeros) } else { TableKind::Poptrie };
+        let kind = if dir24 { TableKind::Dir24(zeros) } else { TableKind::default() };
         let mut rib = starting(kind);
         let mut addresses: BTreeSet<IpAddr> =
             ["10.0.1.9", "10.0.1.255", "224.0.0.1", "::1", "fe80::1"].map(ip).into();
@@ -320,7 +320,7 @@ proptest! {
             }
             kept.push((fib, answers));
         }
-        let mut at_once = starting(TableKind::Poptrie);
+        let mut at_once = starting(TableKind::default());
         steps.iter().for_each(|(step, _)| take(&mut at_once, step.clone()));
         let (fib, once) = (rib.compile(), at_once.compile());
         prop_assert_eq!(neighborhood(&fib), neighborhood(&once));

@@ -46,7 +46,7 @@ pub(super) struct Table {
     kind: TableKind,
 }
 
-pub(super) const POPTRIE: Table = Table { name: "poptrie", kind: TableKind::Poptrie };
+pub(super) const POPTRIE: Table = Table { name: "poptrie", kind: TableKind::Poptrie(large_pages) };
 pub(super) const DIR24: Table = Table { name: "dir24", kind: TableKind::Dir24(large_pages) };
 
 /// Measures on one core, the last there is: the first has more interrupts to serve.
