@@ -299,10 +299,16 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
             let packet = self.out.notices.packet(notice);
             self.notifier.tell(fib, notice, packet, &mut self.local);
         }
-        for at in 0..self.out.replicas().len() {
-            match self.out.replicas()[at].target {
-                Target::Port(port) => self.queues[usize::from(port)].push(at as u16),
-                _ => self.keep_here(fib, at, own, now, &buffer),
+        let mut all_leave = true;
+        for (at, replica) in (0..).zip(self.out.replicas()) {
+            match replica.target {
+                Target::Port(port) => self.queues[usize::from(port)].push(at),
+                _ => all_leave = false,
+            }
+        }
+        if !all_leave {
+            for at in 0..self.out.replicas().len() {
+                self.keep_here(fib, at, own, now, &buffer);
             }
         }
         let time = self.time(now);
@@ -326,7 +332,7 @@ impl<R: Receive, T: Transmit, D: Deliver> Engine<R, T, D> {
         let replica = self.out.replicas()[at];
         let (head, tail) = self.out.pieces(&replica, buffer(replica.packet));
         let refusal = match replica.target {
-            Target::Port(_) => None,
+            Target::Port(_) => return,
             Target::Host { from } => {
                 let scope = from.and_then(|port| Some(fib.port(port)?.interface));
                 let taken = self.local.deliver(&head[LINK_HEADER_LEN..], tail, scope);

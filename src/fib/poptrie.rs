@@ -43,8 +43,8 @@ impl<const PART: usize, const SLOT: u32> Poptrie<PART, SLOT> {
     /// next one reads fetched.
     pub(super) fn lookup_batch<B: Bits>(&self, addresses: &[B], values: &mut [Value]) {
         let words = self.0.words();
-        // Longer prefixes are rare.
-        let nodes = if B::WIDTH == u32::BITS { 1 } else { 3 };
+        // Prefixes longer than 24 and 46 bits are rare.
+        let nodes = if B::WIDTH == u32::BITS { 0 } else { 3 };
         overlap(3 + nodes, addresses.len(), |pass, group| {
             let group = addresses[group.clone()].iter().zip(&mut values[group]);
             match pass {

@@ -94,6 +94,18 @@ impl Heads {
         Some((Span::new(start, start + len), head))
     }
 
+    /// How many octets are taken.
+    #[inline]
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Takes back all that was taken since so many were.
+    #[inline]
+    pub(super) fn give_back(&mut self, used: usize) {
+        self.used = used;
+    }
+
     /// Fills a head with the beginning of another.
     pub(super) fn copy(&mut self, from: Span, to: Span) {
         let start = from.start as usize;

@@ -14,6 +14,8 @@ use crate::wire::xcast4::{DESTINATIONS_MAX, all, live_indices};
 
 /// Packets that are staged together.
 const PACKETS: usize = 32;
+/// Packets that are fetched ahead of those that are read.
+const AHEAD: usize = 8;
 /// Octets at the start of a packet that are fetched before they are read; the processor fetches what
 /// follows of long lists by itself.
 const HEADERS: usize = 64;
@@ -35,6 +37,17 @@ pub trait Batch {
 
     /// One of them; each call lends the same packet.
     fn packet(&mut self, index: usize) -> Packet<'_>;
+}
+
+/// Has the start of a packet fetched, which will be read soon.
+#[inline(always)]
+fn fetch(packet: &Packet<'_>) {
+    let Packet { buffer, start, .. } = packet;
+    let headers = buffer.get(*start..).and_then(<[u8]>::first_chunk::<HEADERS>);
+    headers.into_iter().for_each(prefetch);
+    if let Some(octet) = buffer.get(start + HEADERS) {
+        prefetch(octet);
+    }
 }
 
 /// A batch of one.
@@ -197,15 +210,11 @@ impl Stage {
         (self.v4.len, self.v6.len) = (0, 0);
         cache.begin_batch();
         let count = batch.len().min(PACKETS);
-        for index in 0..count {
-            let Packet { buffer, start, .. } = batch.packet(index);
-            let headers = buffer.get(start..).and_then(<[u8]>::first_chunk::<HEADERS>);
-            headers.into_iter().for_each(prefetch);
-            if let Some(octet) = buffer.get(start + HEADERS) {
-                prefetch(octet);
-            }
-        }
+        (0..count.min(AHEAD)).for_each(|index| fetch(&batch.packet(index)));
         while self.len < count && self.v4.len < ADDRESSES && self.v6.len < ADDRESSES {
+            if self.len + AHEAD < count {
+                fetch(&batch.packet(self.len + AHEAD));
+            }
             self.take_up(fib, &batch.packet(self.len), cache);
             self.len += 1;
         }

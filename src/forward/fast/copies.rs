@@ -1,7 +1,7 @@
 //! The copies of the fast path: each has of its own what differs, and shares the rest of the received
 //! packet.
 
-use super::{Plain, is_unicast};
+use super::{Plain, is_unicast, suits};
 use crate::fib::{AdjacencyId, Fib, Rewrite};
 use crate::forward::output::{Heads, TRANSPORT_LEN};
 use crate::forward::packet::Packet;
@@ -64,7 +64,8 @@ pub(super) fn only_copy(
 }
 
 /// Makes the copies: each has of its own what differs, and shares the rest of the received packet, but
-/// for the last one, which is made in the received buffer. Returns those for which there was no room.
+/// for the last one, which is made in the received buffer. Returns those for which there was no room;
+/// `None`: some cannot simply be sent, and nothing has changed.
 #[inline(always)]
 pub(super) fn replicate(
     fib: &Fib,
@@ -73,12 +74,18 @@ pub(super) fn replicate(
     answerable: bool,
     parts: impl ExactSizeIterator<Item = Part>,
     (heads, replicas): (&mut Heads, &mut Vec<Replica>),
-) -> u128 {
+) -> Option<u128> {
     let copies = Copies::new(packet.buffer, plain);
+    let before = (heads.used(), replicas.len());
     let (mut parts_left, mut list_is_shared, mut lost) = (parts.len(), false, 0);
     for part in parts {
         parts_left -= 1;
         let adjacency = fib.adjacency(part.adjacency);
+        if !suits(adjacency, plain, &part) {
+            heads.give_back(before.0);
+            replicas.truncate(before.1);
+            return None;
+        }
         adjacency.mark_used();
         let rewrite = &adjacency.plain.rewrite;
         let replica = Replica {
@@ -114,7 +121,7 @@ pub(super) fn replicate(
             keep(Form::Unicast, one, copies.unicast(place, rewrite, is_last, packet.buffer, heads));
         }
     }
-    lost
+    Some(lost)
 }
 
 /// What the copies of a packet have in common.

@@ -19,7 +19,7 @@ use super::reason::DropReason;
 use super::replica::LINK_HEADER_LEN;
 use super::reverse_path_holds;
 use super::scratch::Part;
-use crate::fib::{Entry, Fib};
+use crate::fib::{Adjacency, Entry, Fib};
 use crate::wire::checksum::Sum;
 use crate::wire::ipv4::{self, field, protocol};
 use crate::wire::{read_u16, read_u32, xcast4};
@@ -177,7 +177,7 @@ pub(super) fn forward(
             let Some(part) = Part::of(fib.leads()[*only as usize], plain.live) else {
                 return false;
             };
-            if !suits(fib, plain, &part) {
+            if !suits(fib.adjacency(part.adjacency), plain, &part) {
                 return false;
             }
             out.replicas.push(only_copy(fib, packet, plain, answerable, part.adjacency));
@@ -190,19 +190,16 @@ pub(super) fn forward(
                 None if parts.sort(fib.leads(), plain.live, entries) != 0 => return false,
                 None => {}
             }
-            if !parts.all().all(|part| suits(fib, plain, &part)) {
-                return false;
-            }
-            match cached {
-                Some(_) => out.counters.partition_cache_hits += 1,
-                None => {
-                    let key = plain.key(packet.buffer);
-                    key.inspect(|key| out.cache.keep(key, source, parts));
-                }
+            if cached.is_none() {
+                let key = plain.key(packet.buffer);
+                key.inspect(|key| out.cache.keep(key, source, parts));
             }
             let Output { scratch, heads, replicas, .. } = out;
             let parts = scratch.parts.all();
-            replicate(fib, packet, plain, answerable, parts, (heads, replicas))
+            let made = replicate(fib, packet, plain, answerable, parts, (heads, replicas));
+            let Some(lost) = made else { return false };
+            out.counters.partition_cache_hits += u64::from(cached.is_some());
+            lost
         }
     };
     out.counters.received(packet.port, plain.xcast_len());
@@ -214,10 +211,9 @@ pub(super) fn forward(
     true
 }
 
-/// Whether the copies of a part can simply be sent.
+/// Whether the copies of a part can simply be sent, to this adjacency.
 #[inline(always)]
-fn suits(fib: &Fib, plain: &Plain, part: &Part) -> bool {
-    let adjacency = fib.adjacency(part.adjacency);
+fn suits(adjacency: &Adjacency, plain: &Plain, part: &Part) -> bool {
     let length = match is_unicast(part) {
         true => plain.unicast_len(),
         false => plain.xcast_len(),
