@@ -83,8 +83,8 @@ pub fn open(interface: Interface<'_>, driver: Driver) -> io::Result<Device> {
         }
     }
     let Interface { index, mtu, code_points, envelopes, .. } = interface;
-    let (receiver, sender) = packet::open(index, mtu, code_points, envelopes)?;
-    let transmitter = best_transmitter(interface, driver, sender, &mut why_not);
+    let receiver = packet::open(index, mtu, code_points, envelopes)?;
+    let transmitter = best_transmitter(interface, driver, &mut why_not)?;
     Ok(Device { receiver: Receiver::Packet(receiver), transmitter, why_not: in_words(&why_not) })
 }
 
@@ -113,8 +113,7 @@ pub fn open_shared(
                 let first = hands.next();
                 let mut shares: Vec<Share> = Vec::new();
                 for _ in 1..workers {
-                    let sender = Transmitter::Packet(packet::open_sender(index)?);
-                    shares.push((hands.next(), sender));
+                    shares.push((hands.next(), packet_transmitter(index)?));
                 }
                 let receiving = 1 + shares.iter().filter(|(hand, _)| hand.is_some()).count();
                 if receiving < workers {
@@ -129,12 +128,11 @@ pub fn open_shared(
         Some(found) => found,
         None => {
             let faces = packet::open_shared(index, mtu, code_points, envelopes, workers)?;
-            let mut faces =
-                faces.into_iter().map(|(receiver, sender)| (Receiver::Packet(receiver), sender));
-            let (receiver, sender) = faces.next().expect("there are two workers at least");
-            let transmitter = best_transmitter(interface, driver, sender, &mut why_not);
-            let share = |(receiver, sender)| (Some(receiver), Transmitter::Packet(sender));
-            (receiver, transmitter, faces.map(share).collect())
+            let mut faces = faces.into_iter().map(Receiver::Packet);
+            let receiver = faces.next().expect("there are two workers at least");
+            let transmitter = best_transmitter(interface, driver, &mut why_not)?;
+            let share = |receiver| Ok((Some(receiver), packet_transmitter(index)?));
+            (receiver, transmitter, faces.map(share).collect::<io::Result<_>>()?)
         }
     };
     if matches!(transmitter, Transmitter::Xdp(_)) {
@@ -149,20 +147,23 @@ fn open_xdp(interface: Interface<'_>) -> Result<(XdpReceiver, Transmitter), xdp:
     Ok((receiver, Transmitter::Xdp(transmitter)))
 }
 
-/// Another sending face than a packet socket's, if one is wanted and works.
+/// The best sending face that is wanted and works.
 fn best_transmitter(
     Interface { index, mtu, .. }: Interface<'_>,
     driver: Driver,
-    sender: PacketTransmitter,
     why_not: &mut Vec<String>,
-) -> Transmitter {
+) -> io::Result<Transmitter> {
     if driver != Driver::Packet {
         match xdp::open_sender(index, mtu) {
-            Ok(better) => return Transmitter::Xdp(better),
+            Ok(better) => return Ok(Transmitter::Xdp(better)),
             Err(error) => why_not.push(format!("no transmission by AF_XDP: {error}")),
         }
     }
-    Transmitter::Packet(sender)
+    packet_transmitter(index)
+}
+
+fn packet_transmitter(index: u32) -> io::Result<Transmitter> {
+    packet::open_sender(index).map(Transmitter::Packet)
 }
 
 fn no_reception(error: &xdp::XdpError) -> String {

@@ -196,7 +196,7 @@ fn a_host_hears_xcast_on_every_interface() {
 fn a_port_receives_xcast_of_both_versions() {
     in_namespaces("sockets::a_port_receives_xcast_of_both_versions", || {
         let [(near, own), (far, peer)] = link_here();
-        let (mut receiver, _transmitter) = packet::open(near, 1500, &code_points(), false).unwrap();
+        let mut receiver = packet::open(near, 1500, &code_points(), false).unwrap();
         let (heard, passed) = frames(own, peer);
         for expected in &heard {
             send(far, &passed);

@@ -78,7 +78,7 @@ impl Wire {
     }
 
     fn far_receiver(&self) -> PacketReceiver {
-        packet::open(self.far.0, self.mtu, &CODE_POINTS, false).unwrap().0
+        packet::open(self.far.0, self.mtu, &CODE_POINTS, false).unwrap()
     }
 
     /// Sends from the far end.
