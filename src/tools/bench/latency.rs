@@ -73,7 +73,7 @@ pub(super) fn measure(
     generator.stop()?;
     std::thread::sleep(INTERVAL);
     notes.fetch(&before, &behind);
-    Ok(summary(rate, notes.times(first).collect()))
+    Ok(notes.rate(first).and_then(|rate| summary(rate, notes.times(first).collect())))
 }
 
 /// When packets were seen, by their numbers.
@@ -88,6 +88,14 @@ impl Notes {
         for (notes, tap) in [(&mut self.entered, before), (&mut self.left, behind)] {
             notes.extend(std::iter::from_fn(|| tap.next()).map(|stamp| (stamp.number, stamp.time)));
         }
+    }
+
+    /// How many packets a second were sent in, from a number on: fewer than were wanted, where the
+    /// generator had to wait.
+    fn rate(&self, first: u32) -> Option<f64> {
+        let mut entered = self.entered.range(first..);
+        let ((first, start), (last, end)) = (entered.next()?, entered.next_back()?);
+        Some(f64::from(last - first) * 1e9 / (end - start) as f64)
     }
 
     /// Microseconds between both, of packets from a number on.
@@ -115,6 +123,17 @@ fn summary(packets_in: f64, mut times: Vec<f64>) -> Option<Latency> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rate_is_that_of_packets_which_were_sent() {
+        let mut notes = Notes::default();
+        assert_eq!(notes.rate(0), None);
+        // One every 4 microseconds, and then nothing for a while.
+        notes.entered.extend((0..=50).map(|number| (number, i128::from(number) * 4000)));
+        assert_eq!(notes.rate(10), Some(250_000.0));
+        notes.entered.insert(60, 320_000);
+        assert_eq!(notes.rate(10), Some(200_000.0));
+    }
 
     #[test]
     fn percentiles_are_of_sorted_times() {
