@@ -6,6 +6,11 @@ use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::io::prefetch_at;
+
+/// Set in a word that is the place of other words in the same region.
+pub(super) const NODE: u32 = 1 << 31;
+
 /// Words that a processor fetches from memory together.
 pub(super) const LINE: usize = 16;
 /// Lines of the smallest region.
@@ -74,6 +79,14 @@ impl Region {
 #[inline(always)]
 pub(super) fn load(words: &[AtomicU32], place: u32) -> u32 {
     words[place as usize].load(Ordering::Relaxed)
+}
+
+/// Has a word's line fetched, if `word` is its place.
+#[inline(always)]
+pub(super) fn fetch(words: &[AtomicU32], word: u32) {
+    if word & NODE != 0 {
+        prefetch_at(words, (word & !NODE) as usize);
+    }
 }
 
 impl Piece {

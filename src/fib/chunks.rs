@@ -6,14 +6,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use super::arena::{Allocate, Arena, Draft, Piece, Region};
+use super::arena::{Allocate, Arena, Draft, NODE, Piece, Region};
 use super::bits::Bits;
 
 /// What an address maps to. Less than 2^31.
 pub(super) type Value = u32;
-
-/// Set in a word that is the place of other words in the same region.
-pub(super) const NODE: u32 = 1 << 31;
 
 /// In front of what is shared: how often it is referred to.
 const COUNTS: usize = 2 * size_of::<usize>();

@@ -5,11 +5,9 @@
 //! A chunk begins with a page of words for the next twelve bits. Each is a value, or the place of a
 //! block of words for the last eight bits, behind the page.
 
-use super::arena::{Draft, load};
-use super::chunks::{Chunks, Encode, NODE, Run, Value};
-use super::overlap::overlap;
+use super::arena::{Draft, NODE, fetch, load};
+use super::chunks::{Chunks, Encode, Run, Value};
 use super::{PART_V4, ROOT_V4};
-use crate::io::prefetch_at;
 
 /// Words of a page.
 const PAGE: u32 = 1 << 12;
@@ -37,30 +35,25 @@ impl Dir24 {
         word
     }
 
-    /// Looks all `addresses` up, the first ones of `values` receiving the results. Each pass has what the
-    /// next one reads fetched.
-    pub(super) fn lookup_batch(&self, addresses: &[u32], values: &mut [Value]) {
-        let words = self.0.words();
-        overlap(3, addresses.len(), |pass, group| {
-            let group = addresses[group.clone()].iter().zip(&mut values[group]);
-            match pass {
-                0 => group.for_each(|(address, word)| {
-                    *word = self.begin(*address);
-                    if *word & NODE != 0 {
-                        prefetch_at(words, (*word & !NODE) as usize);
-                    }
-                }),
-                1 => group.filter(|(_, word)| **word & NODE != 0).for_each(|(address, word)| {
-                    *word = in_block(load(words, *word & !NODE), *address);
-                    if *word & NODE != 0 {
-                        prefetch_at(words, (*word & !NODE) as usize);
-                    }
-                }),
-                _ => group.filter(|(_, word)| **word & NODE != 0).for_each(|(_, word)| {
-                    *word = load(words, *word & !NODE);
-                }),
-            }
-        });
+    /// As [`Poptrie::pass`](super::poptrie::Poptrie::pass), in as many passes.
+    #[inline(always)]
+    pub(super) fn pass(&self, pass: usize, addresses: &[u32], words: &mut [u32]) {
+        let all = self.0.words();
+        let group = addresses.iter().zip(words);
+        if pass == 0 {
+            return group.for_each(|(address, word)| {
+                *word = self.begin(*address);
+                fetch(all, *word);
+            });
+        }
+        let group = group.filter(|(_, word)| **word & NODE != 0);
+        match pass {
+            1 => group.for_each(|(address, word)| {
+                *word = in_block(load(all, *word & !NODE), *address);
+                fetch(all, *word);
+            }),
+            _ => group.for_each(|(_, word)| *word = load(all, *word & !NODE)),
+        }
     }
 
     /// The value of all addresses of a chunk, or `NODE` and where the word of 24 bits is.

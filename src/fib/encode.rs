@@ -1,8 +1,8 @@
 //! From runs of addresses to the chunks of a [`Poptrie`](super::poptrie).
 
-use super::arena::{Draft, LINE};
+use super::arena::{Draft, LINE, NODE};
 use super::bits::Bits;
-use super::chunks::{Encode, NODE, Run, Value};
+use super::chunks::{Encode, Run, Value};
 
 /// Makes chunks of runs, with a word for each value of the next `SLOT` bits.
 #[derive(Default)]

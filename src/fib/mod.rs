@@ -43,6 +43,7 @@ use crate::wire::CodePoints;
 use crate::wire::tunnel::Encapsulation;
 use chunks::Chunks;
 use kind::TableV4;
+use overlap::overlap;
 use poptrie::Poptrie;
 
 /// Parts of an IPv4 table, and chunks in each: the leading bits of an address lead to a chunk, and so
@@ -53,6 +54,10 @@ const SLOT_V4: u32 = 6;
 /// The same of an IPv6 table.
 const PART_V6: usize = 1 << 11;
 const SLOT_V6: u32 = 6;
+
+/// Passes that it takes to look addresses up.
+pub(crate) const PASSES_V4: usize = Poptrie::<PART_V4, SLOT_V4>::passes::<u32>();
+const PASSES_V6: usize = Poptrie::<PART_V6, SLOT_V6>::passes::<u128>();
 
 /// The index of a [`Port`] in its [`Fib`]. Stays with an interface while that exists.
 pub type PortId = u16;
@@ -313,15 +318,32 @@ impl Fib {
     #[inline]
     pub fn lookup_batch_v4(&self, addresses: &[u32], results: &mut [EntryId]) {
         match &self.v4 {
-            TableV4::Poptrie(table) => table.lookup_batch(addresses, results),
-            TableV4::Dir24(table) => table.lookup_batch(addresses, results),
+            TableV4::Poptrie(table) => overlap(PASSES_V4, addresses.len(), |pass, group| {
+                table.pass(pass, &addresses[group.clone()], &mut results[group]);
+            }),
+            TableV4::Dir24(table) => overlap(PASSES_V4, addresses.len(), |pass, group| {
+                table.pass(pass, &addresses[group.clone()], &mut results[group]);
+            }),
         }
     }
 
     /// The same for IPv6.
     #[inline]
     pub fn lookup_batch_v6(&self, addresses: &[u128], results: &mut [EntryId]) {
-        self.v6.lookup_batch(addresses, results);
+        overlap(PASSES_V6, addresses.len(), |pass, group| {
+            self.v6.pass(pass, &addresses[group.clone()], &mut results[group]);
+        });
+    }
+
+    /// Takes IPv4 addresses, in host order, through one pass of their lookups, of [`PASSES_V4`]: it has fetched
+    /// from memory what the next one reads, so it pays to do other work in between. After the last
+    /// one the first of `results` are the entries.
+    #[inline]
+    pub(crate) fn look_up_v4(&self, pass: usize, addresses: &[u32], results: &mut [EntryId]) {
+        match &self.v4 {
+            TableV4::Poptrie(table) => table.pass(pass, addresses, results),
+            TableV4::Dir24(table) => table.pass(pass, addresses, results),
+        }
     }
 
     /// Where a packet to `address` goes that came in by `port` (`None`: from this node), link-local

@@ -12,11 +12,9 @@
 
 use std::sync::atomic::AtomicU32;
 
-use super::arena::load;
+use super::arena::{NODE, fetch, load};
 use super::bits::Bits;
-use super::chunks::{Chunks, NODE, Value};
-use super::overlap::overlap;
-use crate::io::prefetch_at;
+use super::chunks::{Chunks, Value};
 
 /// A published table: so many bits as are even lead to a chunk (see [`Chunks`]), `SLOT` bits to a word
 /// in it.
@@ -39,38 +37,41 @@ impl<const PART: usize, const SLOT: u32> Poptrie<PART, SLOT> {
         }
     }
 
-    /// Looks all `addresses` up, the first ones of `values` receiving the results. Each pass has what the
-    /// next one reads fetched.
-    pub(super) fn lookup_batch<B: Bits>(&self, addresses: &[B], values: &mut [Value]) {
-        let words = self.0.words();
-        // Prefixes longer than 24 and 46 bits are rare.
-        let nodes = if B::WIDTH == u32::BITS { 0 } else { 3 };
-        overlap(3 + nodes, addresses.len(), |pass, group| {
-            let group = addresses[group.clone()].iter().zip(&mut values[group]);
-            match pass {
-                0 => group.for_each(|(address, word)| {
-                    *word = self.begin(*address);
-                    fetch(words, *word);
-                }),
-                1 => group.filter(|(_, word)| **word & NODE != 0).for_each(|(_, word)| {
-                    *word = load(words, *word & !NODE);
-                    fetch(words, *word);
-                }),
-                _ => {
-                    let (depth, is_last) = (Self::DEPTH + 6 * (pass as u32 - 2), pass == 2 + nodes);
-                    let group = group.filter(|(_, word)| **word & NODE != 0);
-                    match is_last {
-                        false => group.for_each(|(address, word)| {
-                            *word = descend(words, *word, address.six(depth));
-                            fetch(words, *word);
-                        }),
-                        true => group.for_each(|(address, word)| {
-                            *word = descend_all(words, *word, *address, depth);
-                        }),
-                    }
-                }
-            }
-        });
+    /// Passes that it takes to look addresses of one IP version up. Longer prefixes than 24 and 46 bits
+    /// are rare.
+    pub(super) const fn passes<B: Bits>() -> usize {
+        if B::WIDTH == u32::BITS { 3 } else { 6 }
+    }
+
+    /// Takes addresses through one pass, in which it has fetched what the next one reads. After the last
+    /// one, `words` are what `addresses` map to; there are at least as many.
+    #[inline(always)]
+    pub(super) fn pass<B: Bits>(&self, pass: usize, addresses: &[B], words: &mut [u32]) {
+        let all = self.0.words();
+        let group = addresses.iter().zip(words);
+        if pass == 0 {
+            return group.for_each(|(address, word)| {
+                *word = self.begin(*address);
+                fetch(all, *word);
+            });
+        }
+        let group = group.filter(|(_, word)| **word & NODE != 0);
+        if pass == 1 {
+            return group.for_each(|(_, word)| {
+                *word = load(all, *word & !NODE);
+                fetch(all, *word);
+            });
+        }
+        let depth = Self::DEPTH + 6 * (pass as u32 - 2);
+        match pass + 1 == Self::passes::<B>() {
+            false => group.for_each(|(address, word)| {
+                *word = descend(all, *word, address.six(depth));
+                fetch(all, *word);
+            }),
+            true => group.for_each(|(address, word)| {
+                *word = descend_all(all, *word, *address, depth);
+            }),
+        }
     }
 
     /// The value of all addresses of a chunk, or `NODE` and where the word of a slot is.
@@ -82,14 +83,6 @@ impl<const PART: usize, const SLOT: u32> Poptrie<PART, SLOT> {
             }
             value => value,
         }
-    }
-}
-
-/// Has a word's line fetched, if there is another word to be read.
-#[inline(always)]
-fn fetch(words: &[AtomicU32], word: u32) {
-    if word & NODE != 0 {
-        prefetch_at(words, (word & !NODE) as usize);
     }
 }
 

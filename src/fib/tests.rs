@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
 
-use super::arena::{LINE, zeros};
-use super::chunks::{ChunkStore, NODE, Run, Store};
+use super::arena::{LINE, NODE, zeros};
+use super::chunks::{ChunkStore, Run, Store};
 use super::encode::Encoder;
 use super::*;
 

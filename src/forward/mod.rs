@@ -91,14 +91,16 @@ pub fn process(fib: &Fib, packet: Packet<'_>, now: Time, out: &mut Output) {
 /// [room](Output::has_room) for the copies of more, or more could not be looked up at once.
 pub fn process_batch(fib: &Fib, batch: &mut impl Batch, now: Time, out: &mut Output) -> usize {
     let mut stage = std::mem::take(&mut out.stage);
-    stage.fill(fib, batch, &mut out.cache);
+    stage.begin(batch, &mut out.cache);
     let mut done = 0;
-    for (staged, source, entries) in stage.each() {
-        if done > 0 && !out.has_room() {
-            break;
+    'batch: while let Some(looked_up) = stage.turn(fib, batch, &mut out.cache) {
+        for (staged, source, entries) in stage.each(looked_up) {
+            if done > 0 && !out.has_room() {
+                break 'batch;
+            }
+            finish(fib, batch.packet(done), staged, (source, entries), now, out);
+            done += 1;
         }
-        finish(fib, batch.packet(done), staged, (source, entries), now, out);
-        done += 1;
     }
     out.stage = stage;
     done

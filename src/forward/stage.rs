@@ -1,5 +1,6 @@
-//! Step 1: a batch of packets is parsed, and all addresses that it leads to are looked up at once,
-//! so that the waits for memory overlap.
+//! Step 1: the packets of a batch are parsed, and all addresses that they lead to are looked up, some
+//! packets ahead of those that are worked on: so the waits for memory overlap with that work, and with
+//! one another.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -8,7 +9,7 @@ use super::cache::Cache;
 use super::fast::{self, Plain};
 use super::packet::{Packet, Parsed, Unread, parse};
 use super::reason::DropReason;
-use crate::fib::{Entry, EntryId, Fib, is_link_local};
+use crate::fib::{Entry, EntryId, Fib, PASSES_V4, is_link_local};
 use crate::io::prefetch;
 use crate::wire::xcast4::{DESTINATIONS_MAX, all, live_indices};
 
@@ -22,6 +23,12 @@ const HEADERS: usize = 64;
 /// A packet is staged while fewer addresses than this are: a batch should stay in the fastest
 /// cache.
 const ADDRESSES: usize = 512;
+/// So many IPv4 addresses are looked up together, or some more: the fewer, the more of the other work is
+/// done while memory is waited for.
+const WAVE: usize = 8;
+/// More than so many are looked up all at once, with many others: memory has enough to do with them, and
+/// takes no more requests at a time.
+const LONG: usize = 40;
 /// Room for the longest list.
 const LIST_ROOM: usize = DESTINATIONS_MAX.next_power_of_two();
 
@@ -94,12 +101,25 @@ struct Family<A> {
     source: usize,
 }
 
+/// Where a wave ends: packets taken up until then, and their IPv4 addresses.
+#[derive(Clone, Copy, Default)]
+struct Ends {
+    packets: usize,
+    v4: usize,
+}
+
 /// A batch of packets in work. The default one has no room.
 #[derive(Default)]
 pub(super) struct Stage {
-    /// Only the first `len` are of this batch.
     packets: Vec<Staged>,
+    /// Those that were taken up of this batch, of so many that there are.
     len: usize,
+    count: usize,
+    turn: usize,
+    /// Where waves of packets end, whose addresses are looked up together: the first `waves` behind the
+    /// start of the batch.
+    ends: Vec<Ends>,
+    waves: usize,
     v4: Family<u32>,
     v6: Family<u128>,
 }
@@ -200,31 +220,84 @@ impl Stage {
             cached: None,
         };
         let packets = std::iter::repeat_with(nothing).take(PACKETS).collect();
-        Stage { packets, len: 0, v4: Family::new(), v6: Family::new() }
+        let ends = std::iter::repeat_n(Ends::default(), PACKETS + 1).collect();
+        Stage { packets, ends, v4: Family::new(), v6: Family::new(), ..Stage::default() }
     }
 
-    /// Takes up as many packets of a batch as there is room for.
+    /// Begins a batch.
     #[inline]
-    pub(super) fn fill(&mut self, fib: &Fib, batch: &mut impl Batch, cache: &mut Cache) {
-        self.len = 0;
+    pub(super) fn begin(&mut self, batch: &mut impl Batch, cache: &mut Cache) {
+        (self.len, self.count) = (0, batch.len().min(PACKETS));
         (self.v4.len, self.v6.len) = (0, 0);
+        (self.turn, self.waves) = (0, 0);
         cache.begin_batch();
-        let count = batch.len().min(PACKETS);
-        (0..count.min(AHEAD)).for_each(|index| fetch(&batch.packet(index)));
-        while self.len < count && self.v4.len < ADDRESSES && self.v6.len < ADDRESSES {
-            if self.len + AHEAD < count {
+        (0..self.count.min(AHEAD)).for_each(|index| fetch(&batch.packet(index)));
+    }
+
+    /// Takes up some more packets, and brings the lookups forward of those that were taken up before.
+    /// Returns the packets whose lookups are done now, if any are to come still: the caller is done with
+    /// them before the next turn, and meanwhile memory is at work for the others.
+    #[inline]
+    pub(super) fn turn(
+        &mut self,
+        fib: &Fib,
+        batch: &mut impl Batch,
+        cache: &mut Cache,
+    ) -> Option<Range<usize>> {
+        let turn = self.turn;
+        self.turn += 1;
+        if self.has_room() {
+            self.take_up_wave(fib, batch, cache);
+        }
+        for pass in 1..PASSES_V4.min(turn + 1) {
+            self.look_up_v4(fib, turn - pass, pass);
+        }
+        match turn.checked_sub(PASSES_V4 - 1) {
+            None => Some(0..0),
+            Some(wave) if wave < self.waves => {
+                Some(self.ends[wave].packets..self.ends[wave + 1].packets)
+            }
+            Some(_) => None,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.len < self.count && self.v4.len < ADDRESSES && self.v6.len < ADDRESSES
+    }
+
+    /// Takes up packets with as many addresses as are looked up together, and begins to.
+    #[inline]
+    fn take_up_wave(&mut self, fib: &Fib, batch: &mut impl Batch, cache: &mut Cache) {
+        let (v4, v6) = (self.v4.len, self.v6.len);
+        while self.has_room() && !(WAVE..=LONG).contains(&(self.v4.len - v4)) {
+            if self.len + AHEAD < self.count {
                 fetch(&batch.packet(self.len + AHEAD));
             }
             self.take_up(fib, &batch.packet(self.len), cache);
             self.len += 1;
         }
-        let Family { addresses, entries, len, .. } = &mut self.v4;
-        if *len > 0 {
-            fib.lookup_batch_v4(&addresses[..*len], &mut entries[..*len]);
-        }
+        self.waves += 1;
+        self.ends[self.waves] = Ends { packets: self.len, v4: self.v4.len };
+        self.look_up_v4(fib, self.waves - 1, 0);
         let Family { addresses, entries, len, .. } = &mut self.v6;
-        if *len > 0 {
-            fib.lookup_batch_v6(&addresses[..*len], &mut entries[..*len]);
+        if v6 < *len {
+            fib.lookup_batch_v6(&addresses[v6..*len], &mut entries[v6..*len]);
+        }
+    }
+
+    /// Takes the addresses of a wave, if there is one, through a pass; of a long one through all with
+    /// the first.
+    #[inline]
+    fn look_up_v4(&mut self, fib: &Fib, wave: usize, pass: usize) {
+        if wave >= self.waves {
+            return;
+        }
+        let wave = self.ends[wave].v4..self.ends[wave + 1].v4;
+        let (addresses, entries) = (&self.v4.addresses[wave.clone()], &mut self.v4.entries[wave]);
+        match addresses.len() > LONG {
+            true if pass == 0 => fib.lookup_batch_v4(addresses, entries),
+            true => {}
+            false => fib.look_up_v4(pass, addresses, entries),
         }
     }
 
@@ -262,11 +335,14 @@ impl Stage {
         }
     }
 
-    /// The packets, and what their sources and their live destinations led to: nothing that counts where
-    /// they are `cached`, or could not be read.
-    pub(super) fn each(&mut self) -> impl Iterator<Item = (&mut Staged, EntryId, &[EntryId])> {
-        let Stage { packets, len, v4, v6 } = self;
-        packets[..*len].iter_mut().map(|staged| {
+    /// Some of the packets, and what their sources and their live destinations led to: nothing that
+    /// counts where they are `cached`, or could not be read.
+    pub(super) fn each(
+        &mut self,
+        some: Range<usize>,
+    ) -> impl Iterator<Item = (&mut Staged, EntryId, &[EntryId])> {
+        let Stage { packets, v4, v6, .. } = self;
+        packets[some].iter_mut().map(|staged| {
             let is_v6 = staged.plain.is_none() && staged.parsed.is_v6();
             let family = if is_v6 { &v6.entries } else { &v4.entries };
             let Addresses { source, listed } = staged.addresses.clone();
