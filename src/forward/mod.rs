@@ -5,9 +5,9 @@
 //! Packets come in batches, as looking addresses up is mostly waiting for memory, which overlaps.
 //! [`process_batch`] is the whole flow:
 //!
-//! 1. `stage`: parse all packets of the batch and validate them (`packet`), and look up all their
-//!    sources and live destinations at once. A packet whose channel had the same list before needs
-//!    no lookup (`cache`, RFC 5058 section 8.3).
+//! 1. `stage`: parse the packets of the batch and validate them (`packet`), and look up all their
+//!    sources and live destinations, some packets ahead of those that the other steps are at. A packet
+//!    whose channel had the same list before needs no lookup (`cache`, RFC 5058 section 8.3).
 //!
 //! Then one packet after the other. Most are plain and need no more decisions: the fast path (`fast`) does
 //! all that follows in one go. It is a shortcut: what it does not do comes here, and what it does is the

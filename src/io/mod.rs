@@ -1,7 +1,7 @@
 //! Packet system calls, and all `unsafe` of the product.
 //!
 //! - [`device`]: a port's device, by the best driver that works: the front door to the next two.
-//! - [`packet`]: one bound `AF_PACKET` socket a port: a TPACKET_V2 ring to receive, `sendmmsg`
+//! - [`packet`]: two bound `AF_PACKET` sockets a port: a TPACKET_V2 ring to receive, `sendmmsg`
 //!   to send.
 //! - [`xdp`]: AF_XDP sockets of a port, to send alone, or to receive too.
 //! - [`memory`] and [`pcap`]: the same two faces without a kernel, for tests and files.
