@@ -131,7 +131,7 @@ mod tests {
         // One every 4 microseconds, and then nothing for a while.
         notes.entered.extend((0..=50).map(|number| (number, i128::from(number) * 4000)));
         assert_eq!(notes.rate(10), Some(250_000.0));
-        notes.entered.insert(60, 320_000);
+        notes.entered.insert(60, 290_000);
         assert_eq!(notes.rate(10), Some(200_000.0));
     }
 
