@@ -81,12 +81,20 @@ pub(super) fn load(words: &[AtomicU32], place: u32) -> u32 {
     words[place as usize].load(Ordering::Relaxed)
 }
 
-/// Has a word's line fetched, if `word` is its place.
+/// A pass over addresses: what each has come to becomes what `next` says, and if that is a place, its
+/// line is fetched.
 #[inline(always)]
-pub(super) fn fetch(words: &[AtomicU32], word: u32) {
-    if word & NODE != 0 {
-        prefetch_at(words, (word & !NODE) as usize);
-    }
+pub(super) fn follow<'a, A: Copy + 'a>(
+    words: &[AtomicU32],
+    group: impl Iterator<Item = (&'a A, &'a mut u32)>,
+    next: impl Fn(A, u32) -> u32,
+) {
+    group.for_each(|(address, word)| {
+        *word = next(*address, *word);
+        if *word & NODE != 0 {
+            prefetch_at(words, (*word & !NODE) as usize);
+        }
+    });
 }
 
 impl Piece {

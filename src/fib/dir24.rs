@@ -5,7 +5,7 @@
 //! A chunk begins with a page of words for the next twelve bits. Each is a value, or the place of a
 //! block of words for the last eight bits, behind the page.
 
-use super::arena::{Draft, NODE, fetch, load};
+use super::arena::{Draft, NODE, follow, load};
 use super::chunks::{Chunks, Encode, Run, Value};
 use super::{PART_V4, ROOT_V4};
 
@@ -41,17 +41,11 @@ impl Dir24 {
         let all = self.0.words();
         let group = addresses.iter().zip(words);
         if pass == 0 {
-            return group.for_each(|(address, word)| {
-                *word = self.begin(*address);
-                fetch(all, *word);
-            });
+            return follow(all, group, |address, _| self.begin(address));
         }
         let group = group.filter(|(_, word)| **word & NODE != 0);
         match pass {
-            1 => group.for_each(|(address, word)| {
-                *word = in_block(load(all, *word & !NODE), *address);
-                fetch(all, *word);
-            }),
+            1 => follow(all, group, |address, word| in_block(load(all, word & !NODE), address)),
             _ => group.for_each(|(_, word)| *word = load(all, *word & !NODE)),
         }
     }
@@ -80,7 +74,7 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    /// A word for `addresses` that are all or some of a block.
+    /// Adds the word of a block that begins.
     fn begin_block(&mut self) {
         self.draft.references.push(self.draft.words.len());
         self.draft.words.push(NODE | (PAGE + self.blocks.len() as u32));

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::arena::{Allocate, zeros};
-use super::chunks::{ChunkStore, Run, Store, Value};
+use super::chunks::{ChunkStore, Chunks, Run, Store, Value};
 use super::dir24::{self, Dir24};
 use super::encode;
 use super::poptrie::Poptrie;
@@ -54,10 +54,13 @@ pub(super) enum TableV4 {
 impl TableV4 {
     /// The octets of what it refers to, without what `before` refers to as well.
     pub(super) fn memory(&self, before: Option<&Self>) -> usize {
-        let table = |either: &'_ Self| match either {
-            TableV4::Poptrie(Poptrie(table)) | TableV4::Dir24(Dir24(table)) => table.clone(),
-        };
-        table(self).memory(before.map(table).as_ref())
+        self.chunks().memory(before.map(Self::chunks))
+    }
+
+    fn chunks(&self) -> &Chunks<PART_V4> {
+        match self {
+            TableV4::Poptrie(Poptrie(chunks)) | TableV4::Dir24(Dir24(chunks)) => chunks,
+        }
     }
 }
 

@@ -12,7 +12,7 @@
 
 use std::sync::atomic::AtomicU32;
 
-use super::arena::{NODE, fetch, load};
+use super::arena::{NODE, follow, load};
 use super::bits::Bits;
 use super::chunks::{Chunks, Value};
 
@@ -50,24 +50,15 @@ impl<const PART: usize, const SLOT: u32> Poptrie<PART, SLOT> {
         let all = self.0.words();
         let group = addresses.iter().zip(words);
         if pass == 0 {
-            return group.for_each(|(address, word)| {
-                *word = self.begin(*address);
-                fetch(all, *word);
-            });
+            return follow(all, group, |address, _| self.begin(address));
         }
         let group = group.filter(|(_, word)| **word & NODE != 0);
         if pass == 1 {
-            return group.for_each(|(_, word)| {
-                *word = load(all, *word & !NODE);
-                fetch(all, *word);
-            });
+            return follow(all, group, |_, word| load(all, word & !NODE));
         }
         let depth = Self::DEPTH + 6 * (pass as u32 - 2);
         match pass + 1 == Self::passes::<B>() {
-            false => group.for_each(|(address, word)| {
-                *word = descend(all, *word, address.six(depth));
-                fetch(all, *word);
-            }),
+            false => follow(all, group, |address, word| descend(all, word, address.six(depth))),
             true => group.for_each(|(address, word)| {
                 *word = descend_all(all, *word, *address, depth);
             }),
