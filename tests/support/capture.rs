@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pnet_datalink::{Channel, Config, DataLinkReceiver, DataLinkSender};
 
@@ -15,6 +15,9 @@ use super::{Link, Mac, inside};
 
 /// The EtherType of the frames that tell how far a capture has come (IEEE 802, for experiments).
 const MARKER: [u8; 2] = [0x88, 0xb5];
+/// How long a marker is waited for before it is sent again: a link that was just set up has its
+/// carrier a moment later, and until then drops what is sent.
+const AGAIN: Duration = Duration::from_millis(100);
 /// The most taps of a link.
 const TAPS_MAX: usize = 2;
 /// EtherTypes of IPv4 and IPv6.
@@ -79,6 +82,9 @@ struct State {
     frames: Vec<Vec<u8>>,
     /// How often a frame was seen at each tap.
     sightings: HashMap<Vec<u8>, [u64; TAPS_MAX]>,
+    /// The number of the last marker sent, at any tap.
+    sent: u64,
+    /// The number of the newest marker captured at each tap.
     markers: [u64; TAPS_MAX],
 }
 
@@ -166,20 +172,25 @@ impl Capture {
     /// Sends a marker at each tap, and waits until it was captured there: then so was all before it.
     fn drain(&self) {
         for (tap, marker) in self.markers.iter().enumerate() {
-            let before = self.seen.lock().markers[tap];
-            let mut frame = [0; 60];
-            frame[0] = 0x02; // nobody's address
-            frame[12..14].copy_from_slice(&MARKER);
-            frame[14] = tap as u8;
             let mut sender = marker.lock().unwrap_or_else(PoisonError::into_inner);
-            sender.send_to(&frame, None).expect("it fits").expect("the link is up");
             let deadline = Instant::now() + PATIENCE;
             let mut state = self.seen.lock();
-            while state.markers[tap] == before {
-                let left = deadline.saturating_duration_since(Instant::now());
-                assert!(!left.is_zero(), "the capture on {:?} does not go on", self.link.taps);
-                let waited = self.seen.changed.wait_timeout(state, left);
+            state.sent += 1;
+            let number = state.sent;
+            while state.markers[tap] < number {
+                drop(state);
+                sender
+                    .send_to(&marker_of(tap, number), None)
+                    .expect("it fits")
+                    .expect("it is sent");
+                let missing = |state: &mut State| state.markers[tap] < number;
+                let waited = self.seen.changed.wait_timeout_while(self.seen.lock(), AGAIN, missing);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                assert!(
+                    state.markers[tap] >= number || Instant::now() < deadline,
+                    "the capture on {:?} does not go on",
+                    self.link.taps
+                );
             }
         }
     }
@@ -192,6 +203,22 @@ impl Capture {
         let (copy, heading) = read(ip_packet(frame)?)?;
         Some((Copy { from: name(&frame[6..12]), to: name(&frame[..6]), ..copy }, heading))
     }
+}
+
+/// A marker's frame.
+fn marker_of(tap: usize, number: u64) -> [u8; 60] {
+    let mut frame = [0; 60];
+    frame[0] = 0x02; // nobody's address
+    frame[12..14].copy_from_slice(&MARKER);
+    frame[14] = tap as u8;
+    frame[15..23].copy_from_slice(&number.to_be_bytes());
+    frame
+}
+
+/// The tap and the number of a marker.
+fn read_marker(frame: &[u8]) -> Option<(usize, u64)> {
+    let number = <[u8; 8]>::try_from(frame.get(15..23)?).ok()?;
+    (frame[12..14] == MARKER).then_some((usize::from(frame[14]), u64::from_be_bytes(number)))
 }
 
 /// What a frame carries, if that is IP.
@@ -207,10 +234,11 @@ impl Seen {
 
     fn add(&self, tap: usize, frame: &[u8]) {
         let mut state = self.lock();
-        match frame.get(12..14) == Some(&MARKER) {
+        match read_marker(frame) {
             // Those of the other end arrive here, too.
-            true => state.markers[tap] += u64::from(usize::from(frame[14]) == tap),
-            false => {
+            Some((of, _)) if of != tap => {}
+            Some((_, number)) => state.markers[tap] = state.markers[tap].max(number),
+            None => {
                 let sightings = state.sightings.entry(frame.to_vec()).or_default();
                 sightings[tap] += 1;
                 // Seen here as often as nowhere else: it is not one that another tap has had.
