@@ -21,7 +21,7 @@ use lab::process::{Process, Stream, until};
 use lab::{Lab, inside, ip_batch, xcast};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::{in_namespaces, run};
+use support::{in_namespaces, run, wait_for_carrier};
 use xcast::io::link::{FRAME_LEN_MAX, LinkEnd, LinkFrame};
 
 const PORT: u16 = 9000;
@@ -44,6 +44,8 @@ fn join(lab: &Lab, host: &str, number: u8) {
     let address = format!("address add 10.0.0.{number}/24 dev eth0\n");
     let address_v6 = format!("address add fd00::{number}/64 dev eth0 nodad\n");
     ip_batch(&["-n", host], &format!("link set dev eth0 up\n{address}{address_v6}"));
+    wait_for_carrier(&format!("-n {host}"), "eth0");
+    wait_for_carrier("-n e", host);
 }
 
 /// Starts an emulator on `e`, and waits until it is ready; the words are its arguments.
@@ -310,6 +312,7 @@ fn one_process_emulates_all_links_of_a_file_in_any_namespaces() {
             lab.ip("e", &format!("link set dev {host}2 up"));
             lab.ip(host, &format!("address add 10.2.0.{number}/24 dev two"));
             lab.ip(host, "link set two up");
+            wait_for_carrier(&format!("-n {host}"), "two");
         }
         let text = "[defaults]\ndelay = \"1ms\"\n\
             [[link]]\nname = \"slow\"\nbetween = \"e:a\"\nand = \"e:b\"\ndelay = \"20ms\"\n\

@@ -12,7 +12,7 @@ use xcast::io::{Deliver, Receive, Transmit, packet};
 use xcast::wire::CodePoints;
 
 use crate::follow::PATIENCE;
-use crate::support::{in_namespaces, run, wire};
+use crate::support::{in_namespaces, run, wait_for_carrier, wire};
 
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 254);
 const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114);
@@ -108,8 +108,10 @@ fn frame(to: [u8; 6], from: [u8; 6], packet: &[u8], tag: &[u8]) -> Vec<u8> {
 /// Two ends of a link, both here: index and link-layer address of each.
 fn link_here() -> [(u32, [u8; 6]); 2] {
     run("ip link add va type veth peer name vb");
+    run("ip link set va up");
+    run("ip link set vb up");
     ["va", "vb"].map(|name| {
-        run(&format!("ip link set {name} up"));
+        wait_for_carrier("", name);
         interface(name)
     })
 }
@@ -126,14 +128,7 @@ fn interface(name: &str) -> (u32, [u8; 6]) {
 
 fn send(interface: u32, frames: &[Vec<u8>]) {
     let mut device = packet::open_sender(interface).unwrap();
-    // Until both ends are up, sending fails.
-    for frame in frames {
-        wait("the link takes a frame", || {
-            let mut taken = false;
-            device.transmit(1, |_| (frame, &[]), |_, sent| taken = sent);
-            taken.then_some(())
-        });
-    }
+    device.transmit(frames.len(), |at| (&frames[at], &[]), |_, taken| assert!(taken));
 }
 
 fn hear(listener: &mut XcastListener) -> (Received, Vec<u8>) {

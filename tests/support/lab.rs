@@ -30,7 +30,7 @@ use std::sync::Arc;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::Signal;
 
-use crate::support::run;
+use crate::support::{run, wait_for_carrier};
 use capture::Capture;
 use process::{Ended, Log, PATIENCE, Process, Stream, until};
 
@@ -201,6 +201,9 @@ impl Lab {
                 }
             }
             ip_batch(&["-n", node], &(lines + &format!("link set dev {interface} up\n")));
+        }
+        for End { node, interface, .. } in &ends {
+            wait_for_carrier(&format!("-n {node}"), interface);
         }
         let link = Link { number, taps, ends };
         self.links.push(link.clone());

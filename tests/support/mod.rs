@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 const INSIDE: &str = "XCAST_TEST_INSIDE";
 
@@ -63,6 +64,18 @@ pub(crate) fn wire() {
     run("ip -n peer addr add 10.0.0.2/24 dev vb");
     run("ip -n peer addr add fd00::2/64 dev vb nodad");
     run("ip -n peer link set vb up");
+    wait_for_carrier("", "va");
+    wait_for_carrier("-n peer", "vb");
+}
+
+/// Waits until an interface that is up has its carrier, too: the kernel notices a moment later, and
+/// until then takes what is sent and drops it without a word. `node` is of `ip`'s arguments.
+#[allow(dead_code, reason = "not every test program wants it")]
+pub(crate) fn wait_for_carrier(node: &str, interface: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !run(&format!("ip {node} -br link show dev {interface}")).contains(" UP ") {
+        assert!(Instant::now() < deadline, "{interface} ({node}) gets no carrier");
+    }
 }
 
 fn unshare() -> Command {

@@ -13,7 +13,7 @@ use xcast::wire::CodePoints;
 
 use crate::lab::process::until;
 use crate::may_load;
-use crate::support::{in_namespaces, run};
+use crate::support::{in_namespaces, run, wait_for_carrier};
 
 const DRIVERS: [Driver; 3] = [Driver::Packet, Driver::Auto, Driver::Xdp];
 const CODE_POINTS: CodePoints = CodePoints {
@@ -46,16 +46,8 @@ impl Wire {
             run(&format!("ip link set {name} up"));
             address(name)
         });
-        let wire = Wire { near, far, mtu };
-        wire.wait_for_carrier();
-        wire
-    }
-
-    fn wait_for_carrier(&self) {
-        until("both ends are up", || {
-            let carrier = |name: &str| run(&format!("ip link show {name}")).contains("state UP");
-            (carrier("va") && carrier("vb")).then_some(())
-        });
+        both_have_carriers();
+        Wire { near, far, mtu }
     }
 
     fn open(&self, driver: Driver) -> Device {
@@ -87,6 +79,11 @@ impl Wire {
         let taken = transmit(&mut sender, frames, |frame| frame.split_at(frame.len()));
         assert!(taken.iter().all(|taken| *taken));
     }
+}
+
+fn both_have_carriers() {
+    wait_for_carrier("", "va");
+    wait_for_carrier("", "vb");
 }
 
 fn address(name: &str) -> (u32, [u8; 6]) {
@@ -278,7 +275,7 @@ fn a_link_that_is_down_takes_nothing_and_keeps_nothing() {
             assert_eq!((taken.len(), taken.iter().filter(|taken| **taken).count()), (300, 0));
             until("all are back", || (sender.in_flight() == 0).then_some(()));
             run("ip link set va up");
-            wire.wait_for_carrier();
+            both_have_carriers();
         }
         run("ip link del va");
         let taken = transmit(&mut sender, &[numbered(1)], |frame| frame.split_at(14));
