@@ -338,7 +338,7 @@ impl Fib {
     /// Takes IPv4 addresses, in host order, through one pass of their lookups, of [`PASSES_V4`]: it has fetched
     /// from memory what the next one reads, so it pays to do other work in between. After the last
     /// one the first of `results` are the entries.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn look_up_v4(&self, pass: usize, addresses: &[u32], results: &mut [EntryId]) {
         match &self.v4 {
             TableV4::Poptrie(table) => table.pass(pass, addresses, results),

@@ -59,9 +59,14 @@ impl<const PART: usize, const SLOT: u32> Poptrie<PART, SLOT> {
         let depth = Self::DEPTH + 6 * (pass as u32 - 2);
         match pass + 1 == Self::passes::<B>() {
             false => follow(all, group, |address, word| descend(all, word, address.six(depth))),
-            true => group.for_each(|(address, word)| {
-                *word = descend_all(all, *word, *address, depth);
-            }),
+            true => {
+                for (address, word) in group {
+                    *word = descend(all, *word, address.six(depth));
+                    if *word & NODE != 0 {
+                        *word = descend_all(all, *word, *address, depth + 6);
+                    }
+                }
+            }
         }
     }
 

@@ -57,7 +57,8 @@ impl Mark {
     /// The place, if it was in `packet`.
     #[inline]
     fn place(self, packet: u64) -> Option<usize> {
-        (self.0 >> 8 == packet).then_some((self.0 & 0xff) as usize)
+        let place = self.0.wrapping_sub(packet << 8);
+        (place <= 0xff).then_some(place as usize)
     }
 }
 

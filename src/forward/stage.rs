@@ -249,9 +249,8 @@ impl Stage {
         if self.has_room() {
             self.take_up_wave(fib, batch, cache);
         }
-        for pass in 1..PASSES_V4.min(turn + 1) {
-            self.look_up_v4(fib, turn - pass, pass);
-        }
+        self.look_up_v4(fib, turn.checked_sub(1), 1);
+        self.look_up_v4(fib, turn.checked_sub(2), 2);
         match turn.checked_sub(PASSES_V4 - 1) {
             None => Some(0..0),
             Some(wave) if wave < self.waves => {
@@ -278,7 +277,7 @@ impl Stage {
         }
         self.waves += 1;
         self.ends[self.waves] = Ends { packets: self.len, v4: self.v4.len };
-        self.look_up_v4(fib, self.waves - 1, 0);
+        self.look_up_v4(fib, Some(self.waves - 1), 0);
         let Family { addresses, entries, len, .. } = &mut self.v6;
         if v6 < *len {
             fib.lookup_batch_v6(&addresses[v6..*len], &mut entries[v6..*len]);
@@ -287,11 +286,9 @@ impl Stage {
 
     /// Takes the addresses of a wave, if there is one, through a pass; of a long one through all with
     /// the first.
-    #[inline]
-    fn look_up_v4(&mut self, fib: &Fib, wave: usize, pass: usize) {
-        if wave >= self.waves {
-            return;
-        }
+    #[inline(always)]
+    fn look_up_v4(&mut self, fib: &Fib, wave: Option<usize>, pass: usize) {
+        let Some(wave) = wave.filter(|wave| *wave < self.waves) else { return };
         let wave = self.ends[wave].v4..self.ends[wave + 1].v4;
         let (addresses, entries) = (&self.v4.addresses[wave.clone()], &mut self.v4.entries[wave]);
         match addresses.len() > LONG {

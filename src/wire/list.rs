@@ -95,12 +95,14 @@ impl Pruning {
         header[at..at + 2].copy_from_slice(&sum.checksum().to_be_bytes());
     }
 
-    /// The same where there is room for the longest bitmap behind the header's fixed part, whatever is
-    /// written there behind its own. Not for a header with A set.
-    #[inline]
+    /// The same, in as few steps as it takes, where 16 octets follow the header's fixed part: those behind
+    /// the bitmap stay as they are. Not for a header with A set.
+    #[inline(always)]
     pub(crate) fn apply_wide(&self, header: &mut [u8], live: u128) {
         let (at, check) = (usize::from(self.bitmap_at), usize::from(self.checksum_at));
-        header[at..at + 16].copy_from_slice(&live.to_be_bytes());
+        let Some(room) = header.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<16>) else { return };
+        let behind = u128::MAX.unbounded_shr(8 * u32::from(self.bitmap_len));
+        *room = (u128::from_be_bytes(*room) & behind | live).to_be_bytes();
         header[check..check + 2]
             .copy_from_slice(&self.others.bitmap(live).checksum().to_be_bytes());
     }

@@ -202,17 +202,18 @@ impl Copies<'_> {
     ) -> Option<Made> {
         let plain = self.plain;
         let start = plain.ip - LINK_HEADER_LEN;
-        if in_place {
-            let xcast = self.forwarded(&mut buffer[start..plain.list], rewrite);
-            self.pruning.apply(xcast, live);
-            return Some(Made::in_place(start, plain.end));
-        }
         // As many octets as the longest has are there in any case.
-        let (head, octets) = heads.take(FRONT_LEN_MAX)?;
-        octets.copy_from_slice(&buffer[start..][..FRONT_LEN_MAX]);
+        let (made, octets) = match in_place {
+            true => (Made::in_place(start, plain.end), &mut buffer[start..][..FRONT_LEN_MAX]),
+            false => {
+                let (head, octets) = heads.take(FRONT_LEN_MAX)?;
+                octets.copy_from_slice(&buffer[start..][..FRONT_LEN_MAX]);
+                let head = Span { len: (plain.list - start) as u32, ..head };
+                (Made { in_place: false, head, tail: Span::new(plain.list, plain.end) }, octets)
+            }
+        };
         self.pruning.apply_wide(self.forwarded(octets, rewrite), live);
-        let head = Span { len: (plain.list - start) as u32, ..head };
-        Some(Made { in_place: false, head, tail: Span::new(plain.list, plain.end) })
+        Some(made)
     }
 
     /// Completes what is in front of the Xcast header of a copy, which it returns.
