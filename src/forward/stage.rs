@@ -23,9 +23,10 @@ const HEADERS: usize = 64;
 /// A packet is staged while fewer addresses than this are: a batch should stay in the fastest
 /// cache.
 const ADDRESSES: usize = 512;
-/// So many IPv4 addresses are looked up together, or some more: the fewer, the more of the other work is
-/// done while memory is waited for.
-const WAVE: usize = 8;
+/// So many IPv4 addresses are looked up together, or some more, or those of so many packets: the fewer,
+/// the more of the other work is done while memory is waited for.
+const WAVE: usize = 16;
+const WAVE_PACKETS: usize = PACKETS / 4;
 /// More than so many are looked up all at once, with many others: memory has enough to do with them, and
 /// takes no more requests at a time.
 const LONG: usize = 40;
@@ -267,8 +268,12 @@ impl Stage {
     /// Takes up packets with as many addresses as are looked up together, and begins to.
     #[inline]
     fn take_up_wave(&mut self, fib: &Fib, batch: &mut impl Batch, cache: &mut Cache) {
-        let (v4, v6) = (self.v4.len, self.v6.len);
-        while self.has_room() && !(WAVE..=LONG).contains(&(self.v4.len - v4)) {
+        let (v4, v6, last) = (self.v4.len, self.v6.len, self.len + WAVE_PACKETS);
+        let is_full = |stage: &Stage| match stage.v4.len - v4 {
+            0 => false,
+            addresses => addresses <= LONG && (addresses >= WAVE || stage.len >= last),
+        };
+        while self.has_room() && !is_full(self) {
             if self.len + AHEAD < self.count {
                 fetch(&batch.packet(self.len + AHEAD));
             }
