@@ -9,7 +9,7 @@ mod support;
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use support::{in_namespaces, run, wire};
@@ -150,6 +150,29 @@ fn the_kernel_drops_xcast6_and_no_other_routing_header() {
         assert_eq!(deliver(), 0);
         drop.detach("va").unwrap();
         assert_eq!(deliver_v6(), "xyzabcdef.");
+    });
+}
+
+#[test]
+fn the_kernel_drops_all_if_asked() {
+    in_namespaces("the_kernel_drops_all_if_asked", || {
+        wire();
+        assert_eq!(deliver(), 3);
+        let mut drop = IngressDrop::of_all("all").unwrap();
+        drop.attach("va").unwrap();
+        let (xcast, other) = (raw(253), raw(254));
+        let mut sender = role("ip netns exec peer", "role_sender", "");
+        assert!(sender.wait().unwrap().success());
+        let deadline = Instant::now() + PATIENCE;
+        while drop.dropped("va").unwrap().packets < 4 {
+            assert!(Instant::now() < deadline, "not all were dropped");
+        }
+        for socket in [xcast, other] {
+            socket.set_nonblocking(true).unwrap();
+            assert!((&socket).read(&mut [0; 64]).is_err());
+        }
+        drop.detach("va").unwrap();
+        assert_eq!(deliver(), 3);
     });
 }
 

@@ -51,15 +51,25 @@ impl IngressDrop {
     /// [`KernelError::Owned`] if a live process has this table. Otherwise the kernel refused:
     /// `CAP_NET_ADMIN` is missing, or it has no nftables.
     pub fn open(name: &str, ip_protocol: u8, routing_type: u8) -> Result<IngressDrop, KernelError> {
-        let mut this = IngressDrop {
-            channel: Channel::open(NETLINK_NETFILTER)?,
-            table: format!("xcast-{name}"),
-            rules: vec![
-                message::xcast4(ip_protocol),
-                message::xcast6(routing_type),
-                message::xcast6_behind_hop_by_hop(routing_type),
-            ],
-        };
+        let rules = vec![
+            message::xcast4(ip_protocol),
+            message::xcast6(routing_type),
+            message::xcast6_behind_hop_by_hop(routing_type),
+        ];
+        IngressDrop::with(name, rules)
+    }
+
+    /// The same, but whatever arrives will be dropped.
+    ///
+    /// # Errors
+    /// As [`open`](IngressDrop::open).
+    pub fn of_all(name: &str) -> Result<IngressDrop, KernelError> {
+        IngressDrop::with(name, vec![message::anything()])
+    }
+
+    fn with(name: &str, rules: Vec<Rule>) -> Result<IngressDrop, KernelError> {
+        let channel = Channel::open(NETLINK_NETFILTER)?;
+        let mut this = IngressDrop { channel, table: format!("xcast-{name}"), rules };
         let action = format!("create the nftables table {}", this.table);
         let mut verdict = this.commit(&action, |batch| batch.replace_table(true))?;
         // The flag is unknown before 5.12.

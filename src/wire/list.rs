@@ -100,7 +100,9 @@ impl Pruning {
     #[inline(always)]
     pub(crate) fn apply_wide(&self, header: &mut [u8], live: u128) {
         let (at, check) = (usize::from(self.bitmap_at), usize::from(self.checksum_at));
-        let Some(room) = header.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<16>) else { return };
+        let Some(room) = header.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<16>) else {
+            return;
+        };
         let behind = u128::MAX.unbounded_shr(8 * u32::from(self.bitmap_len));
         *room = (u128::from_be_bytes(*room) & behind | live).to_be_bytes();
         header[check..check + 2]

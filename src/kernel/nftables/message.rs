@@ -109,6 +109,11 @@ const EXTENSION_AT: u32 = 40;
 /// Where a routing header has its type.
 const ROUTING_TYPE_AT: u32 = 2;
 
+/// Every packet.
+pub(super) fn anything() -> Rule {
+    Vec::new()
+}
+
 /// Xcast4: IPv4 of protocol `ip_protocol`, in Ethernet frames without a VLAN tag.
 pub(super) fn xcast4(ip_protocol: u8) -> Rule {
     vec![link(&[0x08, 0x00]), network(9, ip_protocol)]

@@ -20,7 +20,6 @@ use crate::io::namespace;
 use crate::io::offload::{self, Offload};
 use crate::kernel::IngressDrop;
 use crate::tools::Failure;
-use crate::wire::ipv4::protocol;
 
 /// The sender's interface.
 pub(super) const UPLINK: &str = "to-router";
@@ -92,7 +91,7 @@ pub(super) struct Lab {
     pub(super) outputs: usize,
     sender: Counters,
     sinks: Counters,
-    _drops: Vec<IngressDrop>,
+    _drop: IngressDrop,
 }
 
 /// The name of output `k` at both its ends.
@@ -135,11 +134,9 @@ impl Lab {
         let up: String =
             (0..outputs).map(|k| format!("link set dev {} arp off up\n", output(k))).collect();
         ip(&["-n", "sinks"], &up)?;
-        let drops = Node::Sinks.inside(|| {
-            [protocol::UDP, XCAST].iter().map(|protocol| drop_all(*protocol, outputs)).collect()
-        })?;
+        let drop = Node::Sinks.inside(|| drop_all(outputs))?;
         let (sender, sinks) = (Counters::of(Node::Sender)?, Counters::of(Node::Sinks)?);
-        Ok(Lab { ingress, outputs, sender, sinks, _drops: drops })
+        Ok(Lab { ingress, outputs, sender, sinks, _drop: drop })
     }
 
     /// Packets that the sender's interface has sent so far: the router's has taken them.
@@ -228,10 +225,9 @@ fn prepare(node: Node) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Drops all packets of an IPv4 protocol at the sinks. In their namespace.
-fn drop_all(protocol: u8, outputs: usize) -> Result<IngressDrop, Failure> {
-    let name = format!("bench-{protocol}");
-    let mut drop = IngressDrop::open(&name, protocol, XCAST).map_err(Failure::work)?;
+/// Drops all packets at the sinks, in as few steps as the kernel has for it. In their namespace.
+fn drop_all(outputs: usize) -> Result<IngressDrop, Failure> {
+    let mut drop = IngressDrop::of_all("bench").map_err(Failure::work)?;
     (0..outputs).try_for_each(|k| drop.attach(&output(k))).map_err(Failure::work)?;
     Ok(drop)
 }
