@@ -26,6 +26,7 @@ const ADDRESSES: usize = 512;
 /// So many IPv4 addresses are looked up together, or some more, or those of so many packets: the fewer,
 /// the more of the other work is done while memory is waited for.
 const WAVE: usize = 16;
+/// See [`WAVE`].
 const WAVE_PACKETS: usize = PACKETS / 4;
 /// More than so many are looked up all at once, with many others: memory has enough to do with them, and
 /// takes no more requests at a time.
@@ -250,6 +251,8 @@ impl Stage {
         if self.has_room() {
             self.take_up_wave(fib, batch, cache);
         }
+        // One by one, so that each is compiled for itself.
+        const { assert!(PASSES_V4 == 3) };
         self.look_up_v4(fib, turn.checked_sub(1), 1);
         self.look_up_v4(fib, turn.checked_sub(2), 2);
         match turn.checked_sub(PASSES_V4 - 1) {
