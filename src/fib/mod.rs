@@ -317,6 +317,7 @@ impl Fib {
     /// `results` receive the entries.
     #[inline]
     pub fn lookup_batch_v4(&self, addresses: &[u32], results: &mut [EntryId]) {
+        // Chosen once, not for each group.
         match &self.v4 {
             TableV4::Poptrie(table) => overlap(PASSES_V4, addresses.len(), |pass, group| {
                 table.pass(pass, &addresses[group.clone()], &mut results[group]);

@@ -62,6 +62,7 @@ impl<const PART: usize, const SLOT: u32> Poptrie<PART, SLOT> {
             true => {
                 for (address, word) in group {
                     *word = descend(all, *word, address.six(depth));
+                    // Rarely.
                     if *word & NODE != 0 {
                         *word = descend_all(all, *word, *address, depth + 6);
                     }

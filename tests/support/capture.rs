@@ -174,23 +174,17 @@ impl Capture {
         for (tap, marker) in self.markers.iter().enumerate() {
             let mut sender = marker.lock().unwrap_or_else(PoisonError::into_inner);
             let deadline = Instant::now() + PATIENCE;
-            let mut state = self.seen.lock();
-            state.sent += 1;
-            let number = state.sent;
-            while state.markers[tap] < number {
-                drop(state);
-                sender
-                    .send_to(&marker_of(tap, number), None)
-                    .expect("it fits")
-                    .expect("it is sent");
-                let missing = |state: &mut State| state.markers[tap] < number;
+            let number = self.seen.next_number();
+            let missing = |state: &mut State| state.markers[tap] < number;
+            loop {
+                let sent = sender.send_to(&marker_of(tap, number), None);
+                sent.expect("it fits").expect("it is sent");
                 let waited = self.seen.changed.wait_timeout_while(self.seen.lock(), AGAIN, missing);
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                assert!(
-                    state.markers[tap] >= number || Instant::now() < deadline,
-                    "the capture on {:?} does not go on",
-                    self.link.taps
-                );
+                if !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out() {
+                    break;
+                }
+                let taps = &self.link.taps;
+                assert!(Instant::now() < deadline, "the capture on {taps:?} does not go on");
             }
         }
     }
@@ -230,6 +224,13 @@ fn ip_packet(frame: &[u8]) -> Option<&[u8]> {
 impl Seen {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the next marker.
+    fn next_number(&self) -> u64 {
+        let mut state = self.lock();
+        state.sent += 1;
+        state.sent
     }
 
     fn add(&self, tap: usize, frame: &[u8]) {
